@@ -1,0 +1,55 @@
+# Each target sets up what it needs in .venv, once. See `make help`.
+PYTHON ?= python3
+# REDIS_PY=5 does everything with the newest redis-py 5, in a virtual environment of its own.
+VENV   := .venv$(if $(REDIS_PY),-redis-$(REDIS_PY))
+BIN    := $(VENV)/bin
+PIP    := $(BIN)/pip install -qq --disable-pip-version-check
+READY  := $(VENV)/ready
+
+.DEFAULT_GOAL := help
+.PHONY: help install demo test test-wire lint format types docs bench check clean
+
+help:  ## show this list
+	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 12
+
+install: $(READY)  ## set up .venv, with pottery and all tools in it
+
+# A half-made .venv has no stamp in it, and is made anew.
+$(READY): pyproject.toml constraints.txt
+	$(PYTHON) -m venv --clear $(VENV)
+	$(PIP) -c constraints.txt -e '.[dev]'
+	$(if $(REDIS_PY),$(PIP) 'redis==$(REDIS_PY).*')
+	touch $@
+
+demo: $(READY)  ## index the standard library into Redis, and ask it questions
+	$(BIN)/python examples/index_stdlib.py
+
+test: $(READY)  ## run the tests: all with coverage, or those of ARGS='-k queue'
+	$(BIN)/python -m pytest $(or $(ARGS),--cov)
+
+test-wire: $(READY)  ## run the tests that use a client, in each wire mode, with and without hiredis
+	$(BIN)/python -m pytest --wire all $(ARGS)
+	HIREDIS=no $(BIN)/python -m pytest --wire all $(ARGS)
+
+lint: $(READY)  ## look for mistakes and bad form
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+
+format: $(READY)  ## put the code in form
+	$(BIN)/ruff check --fix-only
+	$(BIN)/ruff format
+
+types: $(READY)  ## check the types, with mypy and pyright
+	$(BIN)/mypy
+	$(BIN)/pyright --pythonpath $(BIN)/python
+
+docs: $(READY)  ## build the documentation in docs/_build
+	$(BIN)/sphinx-build -q -W --keep-going -d docs/_build/.doctrees docs docs/_build
+
+bench: $(READY)  ## measure pottery beside its peers
+	$(BIN)/python -m benchmarks $(ARGS)
+
+check: lint types test docs  ## all that must pass
+
+clean:  ## remove what the other targets made
+	rm -rf .venv* docs/_build dist .coverage .hypothesis .mypy_cache .pytest_cache .ruff_cache

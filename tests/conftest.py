@@ -1,0 +1,206 @@
+"""What the tests share: a server, clients of it in each wire mode, and a record of what is sent.
+
+The server is the one at REDIS_URL, whose database must be empty, or else one that the tests start.
+HIREDIS=no hides hiredis, so that redis-py reads replies with its own parser in Python.
+"""
+
+from __future__ import annotations
+
+import ast
+import os
+import re
+import sys
+import uuid
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+
+import pytest
+
+if os.environ.get("HIREDIS") == "no":
+    sys.modules["hiredis"] = None
+
+import redis as redis_py  # after hiredis was hidden
+from redis.utils import HIREDIS_AVAILABLE
+
+from pottery.testing import RedisServer, executable
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from contextlib import AbstractContextManager
+
+DEFAULT = "default"
+WIRES: dict[str, dict[str, Any]] = {
+    "resp2": {"protocol": 2},
+    "resp2-decoded": {"protocol": 2, "decode_responses": True},
+    "resp3": {"protocol": 3},
+    "resp3-decoded": {"protocol": 3, "decode_responses": True},
+}
+# Taken away at once, so that a default client can never reach a server that is not the tests' own.
+GIVEN_URL = os.environ.pop("REDIS_URL", None)
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--wire",
+        choices=[DEFAULT, "all", *WIRES],
+        default=DEFAULT,
+        help="how the fixture `redis` talks to the server; but for the default, "
+        "only tests that use a client are run",
+    )
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    # Not in pyproject.toml: pytest would import pottery to find the class, before coverage is
+    # measured and before hiredis is hidden.
+    config.addinivalue_line("filterwarnings", "ignore::pottery.InefficientAccessWarning")
+
+
+def pytest_report_header() -> str:
+    parser = "hiredis" if HIREDIS_AVAILABLE else "Python"
+    server = "that at REDIS_URL" if GIVEN_URL else executable()
+    return f"redis-py {redis_py.__version__}, parser: {parser}, server: {server}"
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    wire = metafunc.config.getoption("wire")
+    if "any_redis" in metafunc.fixturenames:
+        metafunc.parametrize("any_redis", WIRES, indirect=True)
+    if "redis" in metafunc.fixturenames and wire != DEFAULT:
+        metafunc.parametrize("redis", WIRES if wire == "all" else [wire], indirect=True)
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    if config.getoption("wire") != DEFAULT:
+        items[:] = [item for item in items if uses_a_wire(item)]
+
+
+def uses_a_wire(item: pytest.Item) -> bool:
+    params = item.callspec.params if hasattr(item, "callspec") else {}
+    return "redis" in params or "any_redis" in params
+
+
+class Server(Protocol):
+    """What a test may use of the server, whoever started it."""
+
+    @property
+    def url(self) -> str: ...
+
+    def client(self, **options: Any) -> redis_py.Redis: ...
+
+
+@dataclass
+class GivenServer:
+    """The server at REDIS_URL."""
+
+    url: str
+
+    def client(self, **options: Any) -> redis_py.Redis:
+        return redis_py.Redis.from_url(self.url, **options)
+
+
+@pytest.fixture(scope="session")
+def server() -> Iterator[Server]:
+    """A server with an empty database, to which the default client leads too."""
+    with given_server(GIVEN_URL) if GIVEN_URL else RedisServer() as server:
+        os.environ["REDIS_URL"] = server.url
+        yield server
+        del os.environ["REDIS_URL"]
+
+
+@contextmanager
+def given_server(url: str) -> Iterator[Server]:
+    """Lend the server at *url*: the tests empty its database, so it must be empty already."""
+    server = GivenServer(url)
+    with server.client() as client:
+        if client.dbsize():
+            pytest.exit("the database at REDIS_URL is not empty, and the tests would empty it")
+        yield server
+        client.flushdb()
+
+
+@pytest.fixture
+def redis(server: Server, request: pytest.FixtureRequest) -> Iterator[redis_py.Redis]:
+    """A client of an empty database: redis-py's default client, or as --wire says."""
+    with server.client(**WIRES.get(getattr(request, "param", DEFAULT), {})) as client:
+        client.flushdb()
+        yield client
+
+
+@pytest.fixture
+def any_redis(server: Server, request: pytest.FixtureRequest) -> Iterator[redis_py.Redis]:
+    """A client of an empty database, in each of the four wire modes."""
+    with server.client(**WIRES[request.param]) as client:
+        client.flushdb()
+        yield client
+
+
+@pytest.fixture
+def commands() -> Callable[[redis_py.Redis], AbstractContextManager[list[list[str]]]]:
+    """A context manager that lists the commands which reach the database of a client.
+
+    with commands(redis) as sent:
+        RedisSet(redis=redis).add(1)
+    assert len(sent) == 1
+
+    The list is filled when the block ends: one list of words for each command, in the order in
+    which the server ran them, whichever connection brought them. Left out are what connections say
+    when they are opened, and what scripts run inside the server. Nothing is sent in pipelines, so
+    the list's length is the number of round trips. For an asynchronous client, give a blocking one
+    of the same database.
+    """
+    return record
+
+
+@contextmanager
+def record(client: redis_py.Redis) -> Iterator[list[list[str]]]:
+    sent: list[list[str]] = []
+    end = ["ECHO", uuid.uuid4().hex]
+    with connection(client) as watcher:
+        watcher.send_command("MONITOR")
+        watcher.read_response()
+        yield sent
+        with connection(client) as marker:
+            marker.send_command(*end)
+            marker.read_response()
+        while (line := parse(watcher.read_response())).words != end:
+            is_clients = line.database == watcher.db and line.source != "lua"
+            if is_clients and not is_handshake(line.words):
+                sent.append(line.words)
+
+
+@contextmanager
+def connection(client: redis_py.Redis) -> Iterator[redis_py.Connection]:
+    """Lend a connection such as *client* has them, but none of its own."""
+    pool = client.connection_pool
+    connection = pool.connection_class(**{**pool.connection_kwargs, "decode_responses": False})
+    try:
+        yield connection
+    finally:
+        connection.disconnect()
+
+
+class Line(NamedTuple):
+    """What MONITOR says about one command."""
+
+    database: int
+    source: str
+    words: list[str]
+
+
+def parse(line: bytes) -> Line:
+    r"""Read a line such as b'1339518083.107412 [0 127.0.0.1:60866] "SET" "a" "\xff"'."""
+    head, _, rest = line.decode().partition("] ")
+    database, _, source = head.partition("[")[2].partition(" ")
+    # Redis escapes as Python does.
+    words = [ast.literal_eval(f"b{word}") for word in re.findall(r'"(?:[^"\\]|\\.)*"', rest)]
+    words = [word.decode(errors="backslashreplace") for word in words]
+    return Line(int(database), source, words)
+
+
+def is_handshake(words: list[str]) -> bool:
+    """Return whether *words* are said by redis-py itself on a new connection."""
+    greetings = {"AUTH", "HELLO", "SELECT"}
+    introductions = {"MAINT_NOTIFICATIONS", "SETINFO", "SETNAME"}
+    command, *rest = (word.upper() for word in words[:2])
+    return command in greetings or (command == "CLIENT" and rest[0] in introductions)
