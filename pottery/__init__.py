@@ -1,0 +1,28 @@
+"""Python's own containers and primitives, with their state in Redis."""
+
+from pottery._json import PotteryEncoder
+from pottery.exceptions import (
+    DecodeError,
+    InefficientAccessWarning,
+    KeyExistsError,
+    OutcomeUnknown,
+    PotteryError,
+    PotteryWarning,
+    RandomKeyError,
+)
+from pottery.set import AIORedisSet, RedisSet
+
+__version__ = "4.0.0.dev0"
+
+__all__ = [
+    "AIORedisSet",
+    "DecodeError",
+    "InefficientAccessWarning",
+    "KeyExistsError",
+    "OutcomeUnknown",
+    "PotteryEncoder",
+    "PotteryError",
+    "PotteryWarning",
+    "RandomKeyError",
+    "RedisSet",
+]

@@ -1,0 +1,179 @@
+"""JSON as pottery stores it: the bytes of `json.dumps(value, sort_keys=True)`, only faster.
+
+Two kinds of place are told apart. A *value* may be anything that JSON spells. A *key* (of a dict,
+a set, a counter) must also be hashable, as in Python; there arrays come back as tuples, and NaN,
+which equals nothing, is refused.
+"""
+
+from __future__ import annotations
+
+from json import JSONDecodeError, JSONDecoder, JSONEncoder
+from json.encoder import encode_basestring_ascii
+from math import isfinite, isnan
+from typing import TYPE_CHECKING, Any, cast
+from uuid import uuid4
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Sequence
+
+
+class PotteryEncoder(JSONEncoder):
+    """A `json.JSONEncoder` that spells containers out: `json.dumps(x, cls=PotteryEncoder)`.
+
+    A RedisDict or RedisCounter becomes an object, a RedisList or RedisDeque an array. Each is read
+    from Redis in pages; 1 round trip per 1000 items.
+    """
+
+    def default(self, o: Any) -> Any:
+        """Return the builtin that stands for *o*."""
+        for spell_out in ("to_dict", "to_list"):
+            if hasattr(o, spell_out):
+                return getattr(o, spell_out)()
+        return super().default(o)
+
+
+_ENCODE = PotteryEncoder(sort_keys=True).encode
+_DECODER = JSONDecoder()
+_LITERALS = {True: "true", False: "false"}
+# A raw line break is no part of any JSON string, so a string cannot reach over this separator ...
+_LINE = b",\n"
+# ... and nothing at all can reach over this one unseen, being random: see decode_many.
+_FENCE = uuid4().hex[:8]
+_FENCED = f',\n"{_FENCE}",'.encode()
+
+
+def _encode_float(value: float) -> str:
+    return float.__repr__(value) if isfinite(value) else _ENCODE(value)
+
+
+# By exact type: subclasses (IntEnum, a str with its own __repr__) are left to the encoder.
+_SCALARS: dict[type, Callable[[Any], str]] = {
+    str: encode_basestring_ascii,
+    int: int.__repr__,
+    bool: _LITERALS.__getitem__,
+    type(None): lambda _: "null",
+    float: _encode_float,
+}
+
+
+def encode(value: object) -> str:
+    """Return the JSON text of *value*; TypeError if JSON cannot spell it."""
+    scalar = _SCALARS.get(type(value))
+    if scalar is not None:
+        return scalar(value)
+    text = _ENCODE(value)
+    if text.count('"NaN": ') > 1:
+        _refuse_twins(value)
+    return text
+
+
+def _refuse_twins(value: Any) -> None:
+    # Of all keys that differ in Python and not in JSON, only NaNs get past sort_keys.
+    items: Iterable[Any] = ()
+    if type(value) in (list, tuple):
+        items = value
+    elif hasattr(value, "keys"):
+        items = value.values()
+        if sum(map(_has_nan, value.keys())) > 1:
+            raise TypeError("keys of a mapping must differ once they are JSON; NaN occurs twice")
+    for item in items:
+        _refuse_twins(item)
+
+
+def encode_key(value: object) -> str:
+    """Return the JSON text of *value* for a place where Python wants something hashable.
+
+    Raises TypeError if it is not hashable or JSON cannot spell it, ValueError if it is NaN.
+    """
+    if type(value) is str:
+        return encode_basestring_ascii(value)
+    hash(value)
+    if _has_nan(value):
+        raise ValueError("NaN equals nothing, not even itself: it cannot be a key or member")
+    return encode(value)
+
+
+def find_key(value: object) -> str | None:
+    """Return the JSON text under which *value* would be found, None if it can be nowhere.
+
+    Raises TypeError if it is not hashable, as a look-up in a dict does.
+    """
+    hash(value)
+    try:
+        return encode_key(value)
+    except (TypeError, ValueError):
+        return None
+
+
+def _has_nan(value: Any) -> bool:
+    if isinstance(value, float):
+        return isnan(value)
+    return isinstance(value, tuple) and any(map(_has_nan, cast("tuple[Any, ...]", value)))
+
+
+def spellings(value: object) -> tuple[str, ...] | None:
+    """Return every JSON text of a scalar that equals *value*, None if *value* is no plain scalar.
+
+    >>> spellings(1)
+    ('1', '1.0', 'true')
+    """
+    if value is None or type(value) is str:
+        return (encode(value),)
+    if type(value) not in (int, float, bool):
+        return None
+    return tuple(_number_spellings(cast("float", value)))
+
+
+def _number_spellings(value: float) -> Iterable[str]:
+    # Python compares numbers by value: 1 == 1.0 == True, and 0 == -0.0 == False.
+    if isinstance(value, float) and not value.is_integer():
+        return [] if isnan(value) else [encode(value)]
+    whole = int(value)
+    texts = [encode(whole)]
+    try:
+        real = float(whole)
+    except OverflowError:
+        return texts
+    if real == whole:
+        texts += [encode(real)] if real else ["0.0", "-0.0"]
+    return [*texts, _LITERALS[bool(whole)]] if whole in (0, 1) else texts
+
+
+def decode(raw: bytes) -> Any:
+    """Return the value of the JSON text *raw*; ValueError or RecursionError if it is none."""
+    text = raw.decode()
+    try:
+        value, end = _DECODER.raw_decode(text)
+    except JSONDecodeError:
+        return _DECODER.decode(text)
+    return value if end == len(text) else _DECODER.decode(text)
+
+
+def decode_many(raws: Sequence[bytes]) -> list[Any]:
+    """Return the values of many JSON texts, by one call of the decoder; errors as of `decode`.
+
+    Texts that are each broken but together JSON (`1,2`, or `[1` and then `2]`) must not pass. Where
+    no brackets are, it suffices to count the values. Else a random string is put between the texts:
+    it is found between all values if and only if each text is one JSON value.
+    """
+    joined = _LINE.join(raws)
+    if b"[" not in joined and b"{" not in joined:
+        values = _decode_array(joined)
+        fenced = True
+    else:
+        values = _decode_array(_FENCED.join(raws))
+        fenced = values[1::2].count(_FENCE) == len(values) // 2 == len(raws) - 1
+        values = values[::2]
+    if not fenced or len(values) != len(raws):
+        raise ValueError("the texts are not one JSON value each")
+    return values
+
+
+def _decode_array(joined: bytes) -> list[Any]:
+    values: list[Any] = _DECODER.decode(f"[{joined.decode()}]")
+    return values
+
+
+def freeze(value: Any) -> Any:
+    """Return *value* with its arrays as tuples, so that it is hashable again."""
+    return tuple(map(freeze, cast("list[Any]", value))) if isinstance(value, list) else value

@@ -1,0 +1,536 @@
+"""Plans: each operation written once, performed by a blocking or by an asynchronous front.
+
+An operation is a value. The smallest plan is an `Op`: one command and the reading of its reply,
+so exactly one round trip. A longer plan is a generator that does `x = yield from Op(...)`: it
+yields steps, is sent their replies, and returns the result. A *front* performs plans: `Sync`
+blocks, `Async` awaits. `@operation` makes of a plan a method in the colour of its front.
+
+The rules of this file, which is the only clever one:
+
+1.  Only here is it known whether we block or await; only here are threads, sockets and sleep.
+2.  A step is sent by a connection leased from the client's own pool, by the pool's public methods.
+    So everything that the client is configured with stays in force (credentials, TLS, protocol,
+    health checks, timeouts, retries of connecting), at two thirds of the time of a redis-py call.
+3.  A step is never sent again once any of its bytes may have left, unless it says that this is safe
+    (`repeatable`) or the server said that it did not run it. A lost reply to any other step is
+    `OutcomeUnknown`. (redis-py sends everything again: pushes twice, and pops lose an element.)
+4.  A connection on which anything but an error reply happened (a time-out, Ctrl-C, a cancelled
+    task) is closed before it goes back to the pool. Else the next caller would read its reply.
+5.  Replies arrive as redis-py's parser gives them, bytes undecoded, for RESP2 and RESP3 alike; the
+    client's response callbacks and `decode_responses` are not in between.
+6.  An error is thrown into the plan, at the `yield`: it may recover, or clean up and re-raise.
+7.  Inside a plan `self.add(x)` would perform: plans are composed from undecorated `_methods`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from contextlib import suppress
+from functools import cache, update_wrapper, wraps
+from itertools import chain
+from time import sleep
+from typing import (
+    TYPE_CHECKING,
+    Any,
+    Concatenate,
+    Generic,
+    ParamSpec,
+    Protocol,
+    TypeAlias,
+    TypeVar,
+    cast,
+    overload,
+)
+
+import redis
+import redis.asyncio
+from redis.asyncio.client import Pipeline as AsyncPipeline
+from redis.backoff import NoBackoff
+from redis.client import Pipeline
+from redis.exceptions import (
+    AuthenticationError,
+    BusyLoadingError,
+    ClusterDownError,
+    RedisError,
+    ResponseError,
+    TryAgainError,
+)
+from redis.retry import Retry
+
+from pottery.exceptions import OutcomeUnknown
+
+if TYPE_CHECKING:
+    from collections import deque
+    from collections.abc import AsyncIterator, Callable, Coroutine, Generator, Iterator
+
+try:
+    import hiredis
+except ImportError:  # pragma: no cover - the suite runs once without hiredis, uncounted
+    _pack_fast: Any = None
+else:
+    _pack_fast = cast("Any", hiredis).pack_command
+
+P = ParamSpec("P")
+S = TypeVar("S")
+T = TypeVar("T")
+T_co = TypeVar("T_co", covariant=True)
+
+Argument: TypeAlias = "str | bytes"  # no numbers: hiredis crashes when a signal meets one
+Steps: TypeAlias = "Generator[Op[Any], Any, T]"
+"""Yields steps, is sent their replies, returns a T."""
+
+# The keys of temporary containers that are gone, for the next operation at a client to unlink.
+ABANDONED: dict[Any, deque[str]] = {}
+
+DEFAULT_URL = "redis://localhost:6379/0"
+
+# What the server says, so that it is known what happened ...
+_ANSWERS = (ResponseError, AuthenticationError, BusyLoadingError)
+# ... and of it what it says instead of running the command.
+_REFUSALS = (BusyLoadingError, TryAgainError, ClusterDownError)
+_FAILURES = (RedisError, OSError)
+_PIPELINES = (Pipeline, AsyncPipeline)
+# Seconds before each further attempt, None after the last. Every attempt connects first, and that
+# as patiently as the client is configured to.
+_PAUSES = (0.0, 0.02, 0.1, 0.5, 1.0, None)
+# Before redis-py 5.3 a pool had to be told the name of the command; from then on it must not be.
+_VERSION = tuple(int(part) for part in redis.__version__.split(".")[:2])
+_LEASE = ("_",) if _VERSION < (5, 3) else ()
+
+
+class Plan(Protocol[T_co]):
+    """An `Op`, or a generator that does `yield from Op(...)`."""
+
+    def __iter__(self) -> Generator[Op[Any], Any, T_co]:
+        """Yield steps, be sent their replies, return the result."""
+        ...
+
+
+class Op(Generic[T]):
+    """One command and the reading of its reply: exactly one round trip.
+
+    *repeatable* says that a second run changes neither state nor answer, so that the command may be
+    sent again when its reply was lost. *client* is whom to send it to, None for the front's own.
+    """
+
+    __slots__ = ("args", "client", "read", "repeatable")
+
+    def __init__(
+        self,
+        args: tuple[Argument, ...],
+        read: Callable[[Any], T],
+        *,
+        repeatable: bool = False,
+        client: Any = None,
+    ) -> None:
+        self.args = args
+        self.read = read
+        self.repeatable = repeatable
+        self.client = client
+
+    def __iter__(self) -> Steps[T]:
+        return self.read((yield self))
+
+    def __repr__(self) -> str:
+        return f"Op{self.args!r}"
+
+
+class Done(Generic[T]):
+    """An answer that is known already: no round trip."""
+
+    __slots__ = ("value",)
+
+    def __init__(self, value: T) -> None:
+        self.value = value
+
+    def __iter__(self) -> Steps[T]:
+        yield from ()
+        return self.value
+
+
+def nothing(_: object) -> None:
+    """Read a reply whose content does not matter."""
+
+
+def same(reply: Any) -> Any:
+    """Read a reply that is the answer already."""
+    return reply
+
+
+def at(client: Any, plan: Plan[T]) -> Steps[T]:
+    """Perform *plan* at *client* instead of the front's own: how a plan reads another container."""
+    steps = iter(plan)
+    try:
+        step = next(steps)
+        while True:
+            elsewhere = Op(step.args, same, repeatable=step.repeatable, client=client)
+            try:
+                reply = yield elsewhere
+            except BaseException as error:
+                step = steps.throw(error)
+            else:
+                step = steps.send(reply)
+    except StopIteration as done:
+        return cast("T", done.value)
+
+
+Page: TypeAlias = "Callable[[Any], Plan[tuple[Any, list[T]]]]"
+"""From a position, a plan for the items there and the next position, None at the end."""
+
+
+def whole(page: Page[T], start: object) -> Steps[list[T]]:
+    """Read page after page, from the one at *start*, into one list."""
+    everything: list[T] = []
+    position = start
+    while position is not None:
+        position, items = yield from page(position)
+        everything += items
+    return everything
+
+
+class operation(Generic[S, P, T]):  # noqa: N801 - a decorator, spelled as property and cache are
+    """A plan as a method, in the colour of its owner.
+
+    In a class of plans the attribute is the plan: `SetPlans.add(s, 1)` is an `Op`. When a front
+    inherits it, the front puts a method of its colour in its place, so a call costs what a plain
+    method call costs, and `RedisSet.add(s, 1)` and `help(RedisSet.add)` are what one expects.
+    """
+
+    def __init__(self, plan: Callable[Concatenate[S, P], Plan[T]]) -> None:
+        update_wrapper(cast("Any", self), plan)
+        self.plan = plan
+
+    @overload
+    def __get__(self, front: None, owner: type[Sync]) -> Callable[Concatenate[S, P], T]: ...
+    @overload
+    def __get__(
+        self, front: None, owner: type[Async]
+    ) -> Callable[Concatenate[S, P], Coroutine[Any, Any, T]]: ...
+    @overload
+    def __get__(self, front: None, owner: object) -> Callable[Concatenate[S, P], Plan[T]]: ...
+    @overload
+    def __get__(self, front: Sync, owner: object) -> Callable[P, T]: ...
+    @overload
+    def __get__(self, front: Async, owner: object) -> Callable[P, Coroutine[Any, Any, T]]: ...
+    def __get__(self, front: Any, owner: Any) -> Any:
+        return self.plan
+
+
+class Front:
+    """What performs plans, at the client *redis*."""
+
+    redis: Any
+    key: Any
+    _client_type: type
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        """Give the class its operations in the colour of its front."""
+        super().__init_subclass__(**kwargs)
+        for name, plan in _inherited(cls):
+            if isinstance(plan, operation):
+                setattr(cls, name, cls._method(cast("Any", plan)))
+
+    @staticmethod
+    def _method(plan: Any) -> Any:
+        return plan  # a class of plans has no colour yet
+
+    @classmethod
+    def _choose(cls, client: Any) -> Any:
+        """Return *client*, or the default one for None; TypeError if it is none for this front."""
+        if client is None:
+            return _default_client(cls._client_type)
+        if not isinstance(client, cls._client_type) or isinstance(client, _PIPELINES):
+            wanted = f"{cls._client_type.__module__.partition('.client')[0]}.Redis"
+            raise TypeError(f"{cls.__name__} needs a {wanted} client, not {_describe(client)}")
+        return client
+
+    def _failure(self, op: Op[Any], error: Exception) -> Exception:
+        """Return what to raise when *error* came instead of the reply to *op*."""
+        if op.repeatable or isinstance(error, _ANSWERS):
+            return error
+        unknown = OutcomeUnknown(self.redis, self.key, str(op.args[0]))
+        unknown.__cause__ = error
+        return unknown
+
+
+def _inherited(cls: type) -> list[tuple[str, object]]:
+    found: dict[str, object] = {}
+    for base in reversed(cls.__mro__):
+        found.update(vars(base))
+    return list(found.items())
+
+
+def _describe(client: object) -> str:
+    if isinstance(client, type):
+        return f"the class {client.__qualname__}"
+    return f"a {type(client).__module__}.{type(client).__qualname__}"
+
+
+@cache
+def _default_client(client_type: Any) -> Any:
+    return client_type.from_url(os.environ.get("REDIS_URL") or DEFAULT_URL)
+
+
+def same_server(one: Any, other: Any) -> bool:
+    """Return whether two clients certainly use one database of one server, as one user.
+
+    A server may have many addresses, so False means only that nothing is known.
+    """
+    if one is other or one.connection_pool is other.connection_pool:
+        return True
+    return _address(one) == _address(other) is not None
+
+
+def _address(client: Any) -> tuple[Any, ...] | None:
+    options = client.connection_pool.connection_kwargs
+    if not options.get("host") and not options.get("path"):
+        return None  # found by Sentinel, say
+    parts = (options.get(part) for part in ("host", "port", "path", "username"))
+    return (*parts, options.get("db") or 0)
+
+
+def unlink_briefly(client: Any, keys: list[str]) -> None:
+    """Unlink *keys* at the end of the program, by a connection that waits a second and no longer.
+
+    An asynchronous client has no event loop any more then, so its keys stay.
+    """
+    if not keys or not isinstance(client, redis.Redis):
+        return
+    pool: Any = client.connection_pool
+    brief = {"socket_timeout": 1, "socket_connect_timeout": 1, "retry": Retry(NoBackoff(), 0)}
+    with suppress(Exception):
+        connection = pool.connection_class(**{**pool.connection_kwargs, **brief})
+        connection.send_packed_command(_pack(connection, ("UNLINK", *keys)))
+        connection.read_response()
+        connection.disconnect()
+
+
+def _may_be_sent_again(op: Op[Any], error: Exception) -> bool:
+    if isinstance(error, _REFUSALS):
+        return True
+    if isinstance(error, _ANSWERS):
+        return str(error).startswith("BUSY ")
+    return op.repeatable
+
+
+def _pack(connection: Any, args: tuple[Argument, ...]) -> Any:
+    # By hiredis itself: redis-py's wrapper of it first walks through all arguments in Python.
+    if _pack_fast is not None:
+        return (_pack_fast(args),)
+    return connection.pack_command(*args)  # pragma: no cover - as above
+
+
+def _sweep(names: deque[str]) -> Steps[None]:
+    """Unlink the keys of temporary containers that are gone; keep their names if Redis is away."""
+    keys: list[str] = []
+    while names:
+        keys.append(names.popleft())
+    try:
+        yield from Op(("UNLINK", *keys), nothing, repeatable=True)
+    except ResponseError:
+        pass  # a user who may not unlink them: trying for ever would help nobody
+    except RedisError:
+        names.extend(keys)
+    except BaseException:
+        names.extend(keys)
+        raise
+
+
+class Sync(Front):
+    """Performs plans by blocking."""
+
+    _client_type = redis.Redis
+
+    @staticmethod
+    def _method(plan: operation[Any, Any, Any]) -> Any:
+        make = plan.plan
+
+        @wraps(make)
+        def method(self: Sync, *args: Any, **kwargs: Any) -> Any:
+            return self._perform(make(self, *args, **kwargs))
+
+        return method
+
+    def _perform(self, plan: Plan[T]) -> T:
+        if ABANDONED.get(self.redis):
+            self._drive(_sweep(ABANDONED[self.redis]))
+        if isinstance(plan, Op):  # nearly always: save the generator
+            result: T = plan.read(self._send(plan))
+            return result
+        return self._drive(iter(plan))
+
+    def _drive(self, steps: Steps[T]) -> T:
+        try:
+            op = next(steps)
+            while True:
+                try:
+                    reply = self._send(op)
+                except BaseException as error:
+                    op = steps.throw(error)
+                else:
+                    op = steps.send(reply)
+        except StopIteration as done:
+            return cast("T", done.value)
+
+    def _send(self, op: Op[Any]) -> Any:
+        client = self.redis if op.client is None else op.client
+        for pause in _PAUSES:
+            connection = self._lease(client.connection_pool)
+            try:
+                connection.send_packed_command(_pack(connection, op.args), check_health=False)
+                return connection.read_response(disable_decoding=True)
+            except _FAILURES as error:
+                if not isinstance(error, ResponseError):
+                    connection.disconnect()
+                if pause is None or not _may_be_sent_again(op, error):
+                    raise self._failure(op, error)  # noqa: B904 - sets the cause where there is one
+            except BaseException:
+                connection.disconnect()
+                raise
+            finally:
+                self._release(client.connection_pool, connection)
+            sleep(pause)
+        raise AssertionError  # pragma: no cover - the last pause is None
+
+    @staticmethod
+    def _lease(pool: Any) -> Any:
+        try:
+            connection = pool.get_connection(*_LEASE)
+        except RedisError:
+            raise
+        except BaseException:
+            # In the middle of its greeting, perhaps, and back among the idle ones.
+            pool.disconnect(inuse_connections=False)
+            raise
+        try:
+            connection.check_health()
+        except BaseException:
+            connection.disconnect()
+            pool.release(connection)
+            raise
+        return connection
+
+    @staticmethod
+    def _release(pool: Any, connection: Any) -> None:
+        try:
+            pool.release(connection)
+        except BaseException:
+            pool.release(connection)  # interrupted before it had begun, most likely
+            raise
+
+    def _walk(self, page: Page[T], start: object) -> Iterator[T]:
+        """Yield the items of page after page, each read when it is needed."""
+        return chain.from_iterable(self._pages(page, start))
+
+    def _pages(self, page: Page[T], start: object) -> Iterator[list[T]]:
+        position = start
+        while position is not None:
+            position, items = self._perform(page(position))
+            yield items
+
+
+def _deliver_cancellation(before: int) -> None:
+    """Raise the cancellation that was swallowed since there were *before* of them.
+
+    asyncio.wait_for, by which redis-py connects and sends, does that before Python 3.12.
+    """
+    if _cancellations() > before:
+        raise asyncio.CancelledError
+
+
+def _cancellations() -> int:
+    # Python 3.10 does not count them, so there one in a thousand may still get lost.
+    counter: Any = getattr(asyncio.current_task(), "cancelling", int)
+    return int(counter())
+
+
+class Async(Front):
+    """Performs plans by awaiting: line by line what `Sync` does."""
+
+    _client_type = redis.asyncio.Redis
+
+    @staticmethod
+    def _method(plan: operation[Any, Any, Any]) -> Any:
+        make = plan.plan
+
+        @wraps(make)
+        async def method(self: Async, *args: Any, **kwargs: Any) -> Any:
+            return await self._perform(make(self, *args, **kwargs))
+
+        return method
+
+    async def _perform(self, plan: Plan[T]) -> T:
+        if ABANDONED.get(self.redis):
+            await self._drive(_sweep(ABANDONED[self.redis]))
+        return await self._drive(iter(plan))
+
+    async def _drive(self, steps: Steps[T]) -> T:
+        try:
+            op = next(steps)
+            while True:
+                try:
+                    reply = await self._send(op)
+                except BaseException as error:
+                    op = steps.throw(error)
+                else:
+                    op = steps.send(reply)
+        except StopIteration as done:
+            return cast("T", done.value)
+
+    async def _send(self, op: Op[Any]) -> Any:
+        client = self.redis if op.client is None else op.client
+        for pause in _PAUSES:
+            cancellations = _cancellations()
+            connection = await self._lease(client.connection_pool)
+            try:
+                _deliver_cancellation(cancellations)
+                await connection.send_packed_command(_pack(connection, op.args), check_health=False)
+                _deliver_cancellation(cancellations)
+                return await connection.read_response(disable_decoding=True)
+            except _FAILURES as error:
+                if not isinstance(error, ResponseError):
+                    await connection.disconnect(nowait=True)
+                if pause is None or not _may_be_sent_again(op, error):
+                    raise self._failure(op, error)  # noqa: B904 - sets the cause where there is one
+            except BaseException:
+                await connection.disconnect(nowait=True)
+                raise
+            finally:
+                await self._release(client.connection_pool, connection)
+            await asyncio.sleep(pause)
+        raise AssertionError  # pragma: no cover - the last pause is None
+
+    @staticmethod
+    async def _lease(pool: Any) -> Any:
+        try:
+            connection = await pool.get_connection(*_LEASE)
+        except RedisError:
+            raise
+        except BaseException:
+            await pool.disconnect(inuse_connections=False)
+            raise
+        try:
+            await connection.check_health()
+        except BaseException:
+            await connection.disconnect(nowait=True)
+            await pool.release(connection)
+            raise
+        return connection
+
+    @staticmethod
+    async def _release(pool: Any, connection: Any) -> None:
+        try:
+            await pool.release(connection)
+        except asyncio.CancelledError:
+            with suppress(KeyError):  # if it was released after all
+                await pool.release(connection)
+            raise
+
+    async def _walk(self, page: Page[T], start: object) -> AsyncIterator[T]:
+        """Yield the items of page after page, each read when it is needed."""
+        position = start
+        while position is not None:
+            position, items = await self._perform(page(position))
+            for item in items:
+                yield item

@@ -1,0 +1,68 @@
+"""A Lua script as a step: one round trip, atomic, its text constant and its data in ARGV.
+
+Scripts keep to what Redis 6.2 to 8, Valkey and Lua 5.1 to 5.4 share. They check first and write
+last, since Redis rolls nothing back; they push first and trim afterwards where they can, so that
+the key does not vanish on the way and keeps its expiry. Values are opaque: never `cjson`, which
+changes big integers, floats and empty arrays.
+"""
+
+from __future__ import annotations
+
+from hashlib import sha1
+from typing import TYPE_CHECKING, Any, overload
+
+from redis.exceptions import NoScriptError
+
+from pottery._plan import Op, same
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+    from pottery._plan import Argument, Steps, T
+
+# What every script may use: a command with many arguments, in calls that unpack() can bear.
+_PRELUDE = """
+local unpack = table.unpack or unpack
+local function spread(command, key, values, first)
+  for i = first or 1, #values, 5000 do
+    redis.call(command, key, unpack(values, i, math.min(i + 4999, #values)))
+  end
+end
+"""
+
+
+class Script:
+    """A Lua script; calling it with keys and arguments gives the plan that runs it.
+
+    The first line of *text* names KEYS, ARGV and the result. *repeatable* is as for an `Op`.
+    """
+
+    def __init__(self, text: str, *, repeatable: bool = False) -> None:
+        self.text = _PRELUDE + text
+        self.repeatable = repeatable
+        self._digest = sha1(self.text.encode(), usedforsecurity=False).hexdigest()
+
+    @overload
+    def __call__(
+        self, keys: Iterable[str | bytes], args: Iterable[Argument] = ()
+    ) -> Steps[Any]: ...
+    @overload
+    def __call__(
+        self, keys: Iterable[str | bytes], args: Iterable[Argument], read: Callable[[Any], T]
+    ) -> Steps[T]: ...
+    def __call__(
+        self,
+        keys: Iterable[str | bytes],
+        args: Iterable[Argument] = (),
+        read: Callable[[Any], Any] = same,
+    ) -> Steps[Any]:
+        """Return the plan that runs the script on *keys* and reads its result."""
+        keys = tuple(keys)
+        data: tuple[Argument, ...] = (str(len(keys)), *keys, *args)
+        try:
+            reply = yield Op(("EVALSHA", self._digest, *data), same, repeatable=self.repeatable)
+        except NoScriptError:
+            # Not SCRIPT LOAD: EVAL keeps the script as well, is one round trip less, and is
+            # allowed to users who may not manage scripts.
+            reply = yield Op(("EVAL", self.text, *data), same, repeatable=self.repeatable)
+        return read(reply)

@@ -1,0 +1,163 @@
+"""What every container has: a client, a key, and JSON inside."""
+
+from __future__ import annotations
+
+import warnings
+from typing import TYPE_CHECKING, Any, AnyStr
+
+from pottery import _json
+from pottery._plan import Front, Op, nothing, operation, same_server
+from pottery._script import Script
+from pottery._temporary import temporary_key
+from pottery.exceptions import DecodeError, InefficientAccessWarning, KeyExistsError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Sequence
+
+    from typing_extensions import Self
+
+    from pottery._plan import Argument, Steps
+
+
+# Elements read by one command of a long container: less than a millisecond of the server's time.
+PAGE = 1000
+# Elements of a list that the first command reads: a third of a millisecond of the server's time.
+WHOLE = 10_000
+# Arguments carried by one command. Before Redis 7.0 a server refuses more than a million.
+MOST_ARGUMENTS = 500_000
+
+CREATE = Script("""
+-- KEYS[1] new key; ARGV[1] command, ARGV[2..] its arguments; returns whether the key was new
+if redis.call('EXISTS', KEYS[1]) == 1 then return 0 end
+spread(ARGV[1], KEYS[1], ARGV, 2)
+return 1
+""")
+
+
+class Base(Front):
+    """A container at *key* of the server behind *redis*."""
+
+    key: str | bytes
+
+    def __init__(self, *, redis: Any = None, key: str | bytes = "") -> None:
+        """Attach to *key*, or to a temporary key if there is none; no round trip."""
+        self.redis = self._choose(redis)
+        self._is_temporary = not _checked(key)
+        self.key = key or temporary_key(self, self.redis)
+
+    @operation
+    def clear(self) -> Op[None]:
+        """Remove everything, in the background of the server.
+
+        O(1) for the caller; 1 round trip; atomic.
+        """
+        return Op(("UNLINK", self.key), nothing, repeatable=True)
+
+    def _like(self) -> Self:
+        """Return an empty temporary container of the same kind on the same client."""
+        return type(self)(redis=self.redis)
+
+    def _copied(self) -> Steps[Self]:
+        twin = self._like()
+        yield from Op(("COPY", self.key, twin.key), nothing, repeatable=True)
+        return twin
+
+    def _create(self, command: str, args: Sequence[Argument]) -> Steps[None]:
+        """Write *args* to the key; KeyExistsError if the key exists and is not our own."""
+        if not args:
+            return
+        if self._is_temporary:
+            yield from self._write(command, args)
+            return
+        first, rest = args[:MOST_ARGUMENTS], args[MOST_ARGUMENTS:]
+        if not (yield from CREATE((self.key,), (command, *first))):
+            raise KeyExistsError(self.redis, self.key)
+        yield from self._write(command, rest)
+
+    def _write(
+        self, command: str, args: Sequence[Argument], *, repeatable: bool = False
+    ) -> Steps[None]:
+        """Give *args* to a variadic command: at once, but for more than MOST_ARGUMENTS."""
+        for start in range(0, len(args), MOST_ARGUMENTS):
+            part = args[start : start + MOST_ARGUMENTS]
+            yield from Op((command, self.key, *part), nothing, repeatable=repeatable)
+
+    def _companion(self, name: str) -> str | bytes:
+        """Return a key for what belongs to this container, in the same slot of a cluster."""
+        if isinstance(self.key, bytes):
+            return _beside(self.key, b"{", b"}") + b"~" + name.encode()
+        return f"{_beside(self.key, '{', '}')}~{name}"
+
+    def _is_beside(self, other: Base) -> bool:
+        """Return whether *other* is on this server, so that one command can use both."""
+        return same_server(self.redis, other.redis)
+
+    def _decode(self, raw: bytes) -> Any:
+        try:
+            return _json.decode(raw)
+        except (ValueError, RecursionError) as error:
+            raise DecodeError(self.redis, self.key, raw) from error
+
+    def _decode_many(self, raws: Sequence[bytes]) -> list[Any]:
+        try:
+            return _json.decode_many(raws)
+        except (ValueError, RecursionError):
+            return [self._decode(raw) for raw in raws]
+
+    def _decode_key(self, raw: bytes) -> Any:
+        return self._hashable(self._decode(raw), raw)
+
+    def _decode_keys(self, raws: Sequence[bytes]) -> list[Any]:
+        """Decode texts of places where Python wants something hashable."""
+        values = self._decode_many(raws)
+        if any(type(value) in (list, dict) for value in values):
+            return [self._hashable(value, raw) for value, raw in zip(values, raws, strict=True)]
+        return values
+
+    def _hashable(self, value: Any, raw: bytes) -> Any:
+        frozen = _json.freeze(value)
+        try:
+            hash(frozen)
+        except TypeError as error:
+            raise DecodeError(self.redis, self.key, raw) from error
+        return frozen
+
+    def _shown(self, raws: Iterable[bytes], decode: Callable[[bytes], Any]) -> list[Any]:
+        """Decode for a repr, which must not raise: what is broken is shown as it is."""
+        return [self._show(raw, decode) for raw in raws]
+
+    @staticmethod
+    def _show(raw: bytes, decode: Callable[[bytes], Any]) -> Any:
+        try:
+            return decode(raw)
+        except DecodeError:
+            return Undecodable(raw)
+
+
+def _checked(key: Any) -> str | bytes:
+    if isinstance(key, (str, bytes)):
+        return key
+    raise TypeError(f"key must be str or bytes, not {type(key).__name__}")
+
+
+def _beside(key: AnyStr, opening: AnyStr, closing: AnyStr) -> AnyStr:
+    # Redis hashes what stands between the first { and the next }, if anything does, else the key.
+    tagged = key.partition(opening)[2].partition(closing)
+    has_tag = bool(tagged[0] and tagged[1])
+    return key if has_tag or closing in key else opening + key + closing
+
+
+def warn_about(what: str, container: Base, stacklevel: int = 3) -> None:
+    """Warn that *what* is dear; *stacklevel* leads to the caller of the public method."""
+    message = f"{what} {type(container).__name__} {container.key!r} walks or moves all of it"
+    warnings.warn(message, InefficientAccessWarning, stacklevel=stacklevel)
+
+
+class Undecodable:
+    """Stands in a repr for a value that is not JSON."""
+
+    def __init__(self, raw: bytes) -> None:
+        self.raw = raw
+
+    def __repr__(self) -> str:
+        return f"<undecodable {self.raw!r}>"

@@ -1,0 +1,89 @@
+"""Every exception and warning of pottery.
+
+    Exception
+    ├── PotteryError                    about one container: .redis and .key say which
+    │   ├── KeyExistsError              data was given for a key that exists already
+    │   ├── RandomKeyError              kept for handlers that name it; no longer raised
+    │   ├── DecodeError                 also a ValueError: what Redis holds is not JSON; .raw is it
+    │   └── OutcomeUnknown              also a redis.ConnectionError: did a write run, or not?
+    └── Warning
+        └── PotteryWarning
+            └── InefficientAccessWarning    one expression walks or moves a whole container
+
+What the builtin raises, pottery raises, with the builtin's text; what Redis raises passes as it is.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from redis.exceptions import ConnectionError as RedisConnectionError
+
+
+class PotteryError(Exception):
+    """Something about the container at *key* of the server behind *redis*."""
+
+    problem = "cannot be used"
+
+    def __init__(self, redis: Any, key: str | bytes | None = None) -> None:
+        """Remember which container it is."""
+        super().__init__(redis, key)
+        self.redis = redis
+        self.key = key
+
+    def __str__(self) -> str:
+        """Name the key; the client is left out, since its address is nobody's business in a log."""
+        return f"key {self.key!r} {self.problem}"
+
+
+class KeyExistsError(PotteryError):
+    """Data was given for a new container, but its key exists already."""
+
+    problem = "exists already: attach to it without data, clear it, or choose another key"
+
+
+class RandomKeyError(PotteryError, RuntimeError):
+    """No free key was found. Random keys no longer need looking for, so nothing raises this now."""
+
+    problem = "could not be chosen at random"
+
+
+class DecodeError(PotteryError, ValueError):
+    """A value in Redis that is not JSON, or not hashable where it must be; *raw* is its bytes."""
+
+    def __init__(self, redis: Any, key: str | bytes | None, raw: bytes) -> None:
+        """Remember the container and the bytes."""
+        super().__init__(redis, key)
+        self.args = (redis, key, raw)
+        self.raw = raw
+
+    def __str__(self) -> str:
+        """Name the key and show the beginning of the bytes."""
+        shown = self.raw if len(self.raw) <= 80 else self.raw[:77] + b"..."
+        return f"key {self.key!r} holds {shown!r}, which cannot be decoded"
+
+
+class OutcomeUnknown(PotteryError, RedisConnectionError):
+    """The connection was lost after *command* was sent and before its reply came.
+
+    The command ran once or not at all. It is not sent again, since a second run would change the
+    result; look at the container, then decide. The error of the connection is the `__cause__`.
+    """
+
+    def __init__(self, redis: Any, key: str | bytes | None, command: str) -> None:
+        """Remember the container and the name of the command."""
+        super().__init__(redis, key)
+        self.args = (redis, key, command)
+        self.command = command
+
+    def __str__(self) -> str:
+        """Say what is not known."""
+        return f"key {self.key!r}: no reply to {self.command}, which ran once or not at all"
+
+
+class PotteryWarning(Warning):
+    """Base of pottery's warnings."""
+
+
+class InefficientAccessWarning(PotteryWarning):
+    """One innocent-looking expression walks or moves a whole container in Redis."""

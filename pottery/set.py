@@ -1,0 +1,622 @@
+"""RedisSet and AIORedisSet: `set` in Redis."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, MutableSet, Set
+from itertools import chain, compress
+from typing import TYPE_CHECKING, Any, Generic, NamedTuple, TypeVar, cast
+
+from pottery._json import encode_key, find_key
+from pottery._plan import Async, Done, Op, Sync, at, nothing, operation, same, whole
+from pottery._script import Script
+from pottery.base import PAGE, Base, warn_about
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+
+    from typing_extensions import TypeIs
+
+    from pottery._plan import Plan, Steps
+
+T = TypeVar("T")
+U = TypeVar("U")
+START = b"0"
+
+MEASURE = Script(
+    """
+-- KEYS[1] set, KEYS[2] another, or else ARGV members; returns both sizes and that of the overlap
+if KEYS[2] then
+  local common = redis.call('SINTER', KEYS[1], KEYS[2])
+  return {redis.call('SCARD', KEYS[1]), redis.call('SCARD', KEYS[2]), #common}
+end
+local common = 0
+for i = 1, #ARGV, 5000 do
+  local found = redis.call('SMISMEMBER', KEYS[1], unpack(ARGV, i, math.min(i + 4999, #ARGV)))
+  for _, one in ipairs(found) do common = common + one end
+end
+return {redis.call('SCARD', KEYS[1]), #ARGV, common}
+""",
+    repeatable=True,
+)
+
+COMBINE = Script("""
+-- KEYS[1] where ARGV[2..] are put as a set, KEYS[2] result, KEYS[3..] operands; ARGV[1] how
+for i = 3, #KEYS do
+  if KEYS[i] ~= KEYS[1] then redis.call('SCARD', KEYS[i]) end
+end
+local expiry = redis.call('PTTL', KEYS[2])
+spread('SADD', KEYS[1], ARGV, 2)
+if ARGV[1] == 'symmetric' then
+  local common = redis.call('SINTER', KEYS[3], KEYS[4])
+  redis.call('SUNIONSTORE', KEYS[2], KEYS[3], KEYS[4])
+  spread('SREM', KEYS[2], common)
+else
+  redis.call(ARGV[1], KEYS[2], unpack(KEYS, 3))
+end
+if KEYS[1] ~= KEYS[2] then redis.call('UNLINK', KEYS[1]) end
+if expiry > 0 then redis.call('PEXPIRE', KEYS[2], expiry) end
+""")
+
+ONLY_IN_ONE = Script(
+    """
+-- KEYS[1] set, KEYS[2] another; returns the members of either that are not in both
+local members = redis.call('SDIFF', KEYS[1], KEYS[2])
+for _, member in ipairs(redis.call('SDIFF', KEYS[2], KEYS[1])) do members[#members + 1] = member end
+return members
+""",
+    repeatable=True,
+)
+
+UNION, INTERSECTION, DIFFERENCE = "SUNIONSTORE", "SINTERSTORE", "SDIFFSTORE"
+SYMMETRIC_DIFFERENCE = "symmetric"
+
+
+class Overlap(NamedTuple):
+    """The sizes of two sets, and how many members they have in common."""
+
+    mine: int
+    theirs: int
+    common: int
+
+
+class SetPlans(Base, Generic[T]):
+    """What RedisSet and AIORedisSet ask of Redis."""
+
+    # --- one member
+
+    @operation
+    def add(self, item: T, /) -> Op[None]:
+        """Add *item*.
+
+        Raises TypeError if it is not hashable or JSON cannot spell it.
+        O(1); 1 round trip; atomic.
+        """
+        return Op(("SADD", self.key, _spell(item)), nothing, repeatable=True)
+
+    @operation
+    def discard(self, item: object, /) -> Plan[None]:
+        """Remove *item* if it is there.
+
+        O(1); 1 round trip; atomic.
+        """
+        text = _find(item)
+        if text is None:
+            return Done(None)
+        return Op(("SREM", self.key, text), nothing, repeatable=True)
+
+    @operation
+    def remove(self, item: object, /) -> Steps[None]:
+        """Remove *item*.
+
+        Raises KeyError if it is not there.
+        O(1); 1 round trip; atomic.
+        """
+        text = _find(item)
+        if text is None or not (yield from Op(("SREM", self.key, text), bool)):
+            raise KeyError(item)
+
+    @operation
+    def pop(self) -> Steps[T]:
+        """Remove and return some member.
+
+        Raises KeyError if there is none.
+        O(1); 1 round trip; atomic.
+        """
+        raw = yield from Op(("SPOP", self.key), same)
+        if raw is None:
+            raise KeyError("pop from an empty set")
+        member: T = self._decode_key(raw)
+        return member
+
+    def _has(self, item: object) -> Plan[bool]:
+        text = _find(item)
+        if text is None:
+            return Done(value=False)
+        return Op(("SISMEMBER", self.key, text), bool, repeatable=True)
+
+    def _size(self) -> Op[int]:
+        return Op(("SCARD", self.key), int, repeatable=True)
+
+    # --- many members
+
+    @operation
+    def contains_many(self, *items: object) -> Steps[list[bool]]:
+        """Return for each of *items* whether it is a member.
+
+        >>> RedisSet({'kurt', 'krist'}, redis=redis).contains_many('kurt', 'courtney')
+        [True, False]
+
+        O(k); 1 round trip; atomic.
+        """
+        texts = [_find(item) for item in items]
+        flags = iter((yield from self._found([text for text in texts if text is not None])))
+        return [text is not None and next(flags) for text in texts]
+
+    def _found(self, texts: Sequence[bytes]) -> Plan[list[bool]]:
+        if not texts:
+            return Done([])
+        return Op(("SMISMEMBER", self.key, *texts), _flags, repeatable=True)
+
+    @operation
+    def update(self, *others: Iterable[T]) -> Steps[None]:
+        """Add the members of all *others*.
+
+        O(k); 1 round trip; atomic.
+        """
+        keys, foreign = yield from self._split(others)
+        texts = _spelled(chain(*foreign))
+        if keys:
+            yield from self._combine_into(UNION, keys, texts)
+        else:
+            yield from self._write("SADD", texts, repeatable=True)
+
+    @operation
+    def difference_update(self, *others: Iterable[object]) -> Steps[None]:
+        """Remove the members of all *others*.
+
+        O(k); 1 round trip; atomic.
+        """
+        keys, foreign = yield from self._split(others)
+        texts = _findable(chain(*foreign))
+        if keys:
+            yield from self._combine_into(DIFFERENCE, keys, texts)
+        else:
+            yield from self._write("SREM", texts, repeatable=True)
+
+    @operation
+    def intersection_update(self, *others: Iterable[object]) -> Steps[None]:
+        """Keep only what is a member of all *others*.
+
+        O(n + k); 1 round trip; atomic.
+        """
+        keys, foreign = yield from self._split(others)
+        yield from self._combine_into(INTERSECTION, keys, _common(foreign) if foreign else None)
+
+    @operation
+    def symmetric_difference_update(self, other: Iterable[T], /) -> Steps[None]:
+        """Keep what is a member of either this set or *other*, and not of both.
+
+        O(n + k); 1 round trip; atomic.
+        """
+        keys, foreign = yield from self._split((other,))
+        texts = None if keys else _spelled(foreign[0])
+        yield from self._combine_into(SYMMETRIC_DIFFERENCE, keys, texts)
+
+    @operation
+    def to_set(self) -> Steps[set[T]]:
+        """Return the members as a `set`.
+
+        O(n); 1 round trip per 1000 items; not atomic.
+        """
+        return set((yield from whole(self._members, START)))
+
+    def _members(self, position: Any) -> Op[tuple[Any, list[T]]]:
+        return self._page(position, self._decode_keys)
+
+    def _texts(self, position: Any) -> Op[tuple[Any, list[bytes]]]:
+        return self._page(position, list)
+
+    def _page(self, position: Any, read: Callable[[list[bytes]], list[Any]]) -> Op[Any]:
+        def page(reply: Any) -> tuple[Any, list[Any]]:
+            following, raws = reply
+            return None if following == START else following, read(raws)
+
+        return Op(("SSCAN", self.key, position, "COUNT", str(PAGE)), page, repeatable=True)
+
+    # --- set algebra: methods take any iterables and return a set
+
+    @operation
+    def union(self, *others: Iterable[T]) -> Steps[set[T]]:
+        """Return the members of this set and of all *others*, as a `set`.
+
+        O(n + k); 1 round trip per 1000 items; not atomic.
+        """
+        keys, foreign = yield from self._split(others)
+        texts = yield from self._result_of("SUNION", keys)
+        return set(self._decode_keys(texts)).union(*foreign)
+
+    @operation
+    def intersection(self, *others: Iterable[object]) -> Steps[set[T]]:
+        """Return what is a member of this set and of all *others*, as a `set`.
+
+        O(n + k); 1 round trip; atomic.
+        """
+        keys, foreign = yield from self._split(others)
+        wanted = _common(foreign)
+        if foreign and not keys:
+            found = yield from self._found(wanted)
+            return set(self._decode_keys(list(compress(wanted, found))))
+        texts = yield from self._result_of("SINTER", keys)
+        return set(self._decode_keys(list({*texts}.intersection(wanted) if foreign else texts)))
+
+    @operation
+    def difference(self, *others: Iterable[object]) -> Steps[set[T]]:
+        """Return what is a member of this set and of none of *others*, as a `set`.
+
+        O(n + k); 1 round trip per 1000 items; not atomic.
+        """
+        keys, foreign = yield from self._split(others)
+        texts = yield from self._result_of("SDIFF", keys)
+        return set(self._decode_keys(list({*texts}.difference(*map(_findable, foreign)))))
+
+    @operation
+    def symmetric_difference(self, other: Iterable[T], /) -> Steps[set[T]]:
+        """Return what is a member of either this set or *other*, and not of both, as a `set`.
+
+        O(n + k); 1 round trip per 1000 items; not atomic.
+        """
+        keys, foreign = yield from self._split((other,))
+        if keys:
+            return set((yield from ONLY_IN_ONE((self.key, *keys), (), self._decode_keys)))
+        theirs = {item: _find(item) for item in foreign[0]}
+        texts = {*(yield from whole(self._texts, START))}
+        only_theirs = {item for item, text in theirs.items() if text not in texts}
+        return set(self._decode_keys(list(texts.difference(theirs.values())))) | only_theirs
+
+    def _result_of(self, command: str, keys: list[str | bytes]) -> Plan[list[bytes]]:
+        if not keys:
+            return whole(self._texts, START)
+        return Op((command, self.key, *keys), list, repeatable=True)
+
+    def _split(
+        self, others: Iterable[Iterable[Any]]
+    ) -> Steps[tuple[list[str | bytes], list[list[Any]]]]:
+        """Return the keys of those sets that are on this server, and the elements of the rest."""
+        keys: list[str | bytes] = []
+        foreign: list[list[Any]] = []
+        for other in others:
+            if not _is_set_plans(other) or other._client_type is not self._client_type:
+                foreign.append(list(other))
+            elif self._is_beside(other):
+                keys.append(other.key)
+            else:
+                foreign.append((yield from at(other.redis, whole(other._members, START))))
+        return keys, foreign
+
+    # --- set algebra: operators and updates happen in Redis
+
+    def _combined(self, how: str, other: Iterable[Any], *, reflected: bool = False) -> Steps[Any]:
+        """Return a new RedisSet, the result of this one and *other*."""
+        result = self._like()
+        keys, foreign = yield from self._split((other,))
+        spell = _findable if how in (INTERSECTION, DIFFERENCE) and not reflected else _spelled
+        texts = spell(chain(*foreign))
+        operands = (self.key, *(keys or [result.key]))
+        operands = operands[::-1] if reflected else operands
+        yield from COMBINE((result.key, result.key, *operands), (how, *texts), nothing)
+        return result
+
+    def _combine_into(
+        self, how: str, keys: list[str | bytes], texts: Sequence[bytes] | None
+    ) -> Steps[None]:
+        stage = self._companion("operand")
+        operands = (self.key, *keys, *([] if texts is None else [stage]))
+        yield from COMBINE((stage, self.key, *operands), (how, *(texts or ())), nothing)
+
+    # --- comparison
+
+    def _overlap(self, other: Iterable[object]) -> Steps[Overlap]:
+        keys, foreign = yield from self._split((other,))
+        if keys:
+            return Overlap(*(yield from MEASURE((self.key, *keys))))
+        elements = set(foreign[0])
+        texts = _findable(elements)
+        mine, _, common = yield from MEASURE((self.key,), texts)
+        return Overlap(mine, len(elements), common)
+
+    @operation
+    def isdisjoint(self, other: Iterable[object], /) -> Steps[bool]:
+        """Return whether no member is in *other*.
+
+        O(k); 1 round trip; atomic.
+        """
+        return (yield from self._overlap(other)).common == 0
+
+    @operation
+    def issubset(self, other: Iterable[object], /) -> Steps[bool]:
+        """Return whether every member is in *other*.
+
+        O(k); 1 round trip; atomic.
+        """
+        overlap = yield from self._overlap(other)
+        return overlap.common == overlap.mine
+
+    @operation
+    def issuperset(self, other: Iterable[object], /) -> Steps[bool]:
+        """Return whether everything in *other* is a member.
+
+        O(k); 1 round trip; atomic.
+        """
+        overlap = yield from self._overlap(other)
+        return overlap.common == overlap.theirs
+
+
+def _is_set(operand: object) -> TypeIs[Set[Any]]:
+    return isinstance(operand, Set)
+
+
+def _is_set_plans(operand: object) -> TypeIs[SetPlans[Any]]:
+    return isinstance(operand, SetPlans)
+
+
+def _spell(item: object) -> bytes:
+    return encode_key(item).encode()
+
+
+def _find(item: object) -> bytes | None:
+    if isinstance(item, set):
+        return (
+            None  # `in` and `remove` of a set take a set for a frozenset, which JSON cannot spell
+        )
+    text = find_key(item)
+    return None if text is None else text.encode()
+
+
+def _spelled(items: Iterable[object]) -> list[bytes]:
+    return [_spell(item) for item in items]
+
+
+def _findable(items: Iterable[object]) -> list[bytes]:
+    return [text for text in map(_find, items) if text is not None]
+
+
+def _common(lists: Sequence[Iterable[object]]) -> list[bytes]:
+    """Return the texts that occur in every one of *lists*."""
+    texts = [set(_findable(items)) for items in lists]
+    return list(texts[0].intersection(*texts)) if texts else []
+
+
+def _flags(reply: Iterable[int]) -> list[bool]:
+    return [bool(flag) for flag in reply]
+
+
+class RedisSet(SetPlans[T], Sync, MutableSet[T]):  # noqa: PLW1641 - no hash, as set
+    """A `set` whose members live in Redis.
+
+    Stored as one Redis set at *key*; each member is its JSON text.
+
+    Differs from `set`: members must be JSON, and their text is their identity, so 1, 1.0 and True
+    are three members. Tuples stay tuples. Operators (`a | b`) give a RedisSet with a temporary key
+    on the same client; methods (`a.union(b)`) give a `set`. Iteration reads pages of 1000 and may
+    see what others write meanwhile; a set that shrinks meanwhile may give a member twice.
+    """
+
+    def __init__(
+        self, iterable: Iterable[T] = (), /, *, redis: Any = None, key: str | bytes = ""
+    ) -> None:
+        """Attach to *key*; if *iterable* has items, create the set.
+
+        Raises KeyExistsError if there are items and the key exists already.
+        O(k); 1 round trip; atomic.
+        """
+        super().__init__(redis=redis, key=key)
+        self._perform(self._create("SADD", _spelled(iterable)))
+
+    def __contains__(self, item: object) -> bool:
+        """Return whether *item* is a member.
+
+        O(1); 1 round trip; atomic.
+        """
+        return self._perform(self._has(item))
+
+    def __len__(self) -> int:
+        """Return the number of members.
+
+        O(1); 1 round trip; atomic.
+        """
+        return self._perform(self._size())
+
+    def __iter__(self) -> Iterator[T]:
+        """Yield the members, in no order.
+
+        O(n); 1 round trip per 1000 items; not atomic.
+        """
+        return self._walk(self._members, START)
+
+    def __repr__(self) -> str:
+        """Return `RedisSet{...}` with all members.
+
+        O(n); 1 round trip per 1000 items; not atomic.
+        """
+        warn_about("repr of", self)
+        shown = self._shown(self._perform(whole(self._texts, START)), self._decode_key)
+        return f"{type(self).__name__}{{{', '.join(map(repr, shown))}}}"
+
+    @operation
+    def copy(self) -> Steps[RedisSet[T]]:
+        """Return a copy: a RedisSet with a temporary key.
+
+        O(n); 1 round trip; atomic.
+        """
+        return (yield from self._copied())
+
+    # Comparisons and operators, as those of `set`, take only sets. Those of the abstract base class
+    # would ask for one member after the other.
+
+    def __eq__(self, other: object) -> bool:
+        """Return whether *other* is a set with the same members.
+
+        O(n + k); 1 round trip; atomic.
+        """
+        return self._compare(other, lambda it: it.mine == it.theirs == it.common)
+
+    def __le__(self, other: Set[Any]) -> bool:
+        """Return whether every member is in *other*.
+
+        O(n + k); 1 round trip; atomic.
+        """
+        return self._compare(other, lambda it: it.mine == it.common)
+
+    def __lt__(self, other: Set[Any]) -> bool:
+        """Return whether every member is in *other*, which has more.
+
+        O(n + k); 1 round trip; atomic.
+        """
+        return self._compare(other, lambda it: it.mine == it.common < it.theirs)
+
+    def __ge__(self, other: Set[Any]) -> bool:
+        """Return whether everything in *other* is a member.
+
+        O(n + k); 1 round trip; atomic.
+        """
+        return self._compare(other, lambda it: it.theirs == it.common)
+
+    def __gt__(self, other: Set[Any]) -> bool:
+        """Return whether everything in *other* is a member, and more.
+
+        O(n + k); 1 round trip; atomic.
+        """
+        return self._compare(other, lambda it: it.theirs == it.common < it.mine)
+
+    def _compare(self, other: object, holds: Callable[[Overlap], bool]) -> bool:
+        if not _is_set(other):
+            return cast("bool", NotImplemented)
+        return holds(self._perform(self._overlap(other)))
+
+    def _operator(self, how: str, other: object, *, reflected: bool = False) -> RedisSet[Any]:
+        if not _is_set(other):
+            return cast("RedisSet[Any]", NotImplemented)
+        combined: RedisSet[Any] = self._perform(self._combined(how, other, reflected=reflected))
+        return combined
+
+    def __or__(self, other: Set[U]) -> RedisSet[T | U]:
+        """Return the union, a RedisSet with a temporary key.
+
+        O(n + k); 1 round trip; atomic.
+        """
+        return self._operator(UNION, other)
+
+    def __and__(self, other: Set[Any]) -> RedisSet[T]:
+        """Return the intersection, a RedisSet with a temporary key.
+
+        O(n + k); 1 round trip; atomic.
+        """
+        return self._operator(INTERSECTION, other)
+
+    def __sub__(self, other: Set[Any]) -> RedisSet[T]:
+        """Return the difference, a RedisSet with a temporary key.
+
+        O(n + k); 1 round trip; atomic.
+        """
+        return self._operator(DIFFERENCE, other)
+
+    def __xor__(self, other: Set[U]) -> RedisSet[T | U]:
+        """Return the symmetric difference, a RedisSet with a temporary key.
+
+        O(n + k); 1 round trip; atomic.
+        """
+        return self._operator(SYMMETRIC_DIFFERENCE, other)
+
+    def __rsub__(self, other: Set[U]) -> RedisSet[U]:  # type: ignore[misc]
+        """Return what is in *other* only, a RedisSet with a temporary key.
+
+        O(n + k); 1 round trip; atomic.
+        """
+        return self._operator(DIFFERENCE, other, reflected=True)
+
+    __ror__, __rand__, __rxor__ = __or__, __and__, __xor__
+
+    def __ior__(self, other: Set[T]) -> RedisSet[T]:  # type: ignore[override,misc]
+        """Add the members of *other*.
+
+        O(k); 1 round trip; atomic.
+        """
+        return self._in_place(self.update, other)
+
+    def __iand__(self, other: Set[Any]) -> RedisSet[T]:
+        """Keep only what is in *other* too.
+
+        O(n + k); 1 round trip; atomic.
+        """
+        return self._in_place(self.intersection_update, other)
+
+    def __isub__(self, other: Set[Any]) -> RedisSet[T]:
+        """Remove what is in *other*.
+
+        O(k); 1 round trip; atomic.
+        """
+        return self._in_place(self.difference_update, other)
+
+    def __ixor__(self, other: Set[T]) -> RedisSet[T]:  # type: ignore[override,misc]
+        """Keep what is in either this set or *other*, and not in both.
+
+        O(n + k); 1 round trip; atomic.
+        """
+        return self._in_place(self.symmetric_difference_update, other)
+
+    def _in_place(self, change: Callable[[Set[Any]], None], other: object) -> RedisSet[T]:
+        if not _is_set(other):
+            return cast("RedisSet[T]", NotImplemented)
+        change(other)
+        return self
+
+
+class AIORedisSet(SetPlans[T], Async):
+    """A `RedisSet` for asyncio: the same methods, awaited, and verbs where `set` has syntax.
+
+    `await s.has(x)` is `x in s`, `await s.size()` is `len(s)`, and `async for x in s` iterates.
+    """
+
+    @classmethod
+    async def create(
+        cls, iterable: Iterable[T] = (), /, *, redis: Any = None, key: str | bytes = ""
+    ) -> AIORedisSet[T]:
+        """Return a set at *key* which has the items of *iterable*.
+
+        Raises KeyExistsError if there are items and the key exists already.
+        O(k); 1 round trip; atomic.
+        """
+        new = cls(redis=redis, key=key)
+        await new._perform(new._create("SADD", _spelled(iterable)))
+        return new
+
+    @operation
+    def has(self, item: object, /) -> Plan[bool]:
+        """Return whether *item* is a member.
+
+        O(1); 1 round trip; atomic.
+        """
+        return self._has(item)
+
+    @operation
+    def size(self) -> Op[int]:
+        """Return the number of members.
+
+        O(1); 1 round trip; atomic.
+        """
+        return self._size()
+
+    def __aiter__(self) -> AsyncIterator[T]:
+        """Yield the members, in no order.
+
+        O(n); 1 round trip per 1000 items; not atomic.
+        """
+        return self._walk(self._members, START)
+
+    @operation
+    def copy(self) -> Steps[AIORedisSet[T]]:
+        """Return a copy: an AIORedisSet with a temporary key.
+
+        O(n); 1 round trip; atomic.
+        """
+        return (yield from self._copied())

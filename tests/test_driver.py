@@ -1,0 +1,397 @@
+"""What the driver promises when connections, servers and callers fail."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import os
+import random
+import signal
+import subprocess
+import sys
+import threading
+import time
+from contextlib import suppress
+
+import pytest
+import redis.asyncio
+from lossy import LossyProxy
+from redis import BlockingConnectionPool, Redis
+from redis.backoff import NoBackoff
+from redis.exceptions import ConnectionError as RedisConnectionError
+from redis.exceptions import NoPermissionError, ResponseError
+from redis.retry import Retry
+
+from pottery import AIORedisSet, OutcomeUnknown, RedisDeque, RedisList, RedisSet
+from pottery._plan import same_server
+
+
+@pytest.fixture
+def proxy(redis):
+    options = redis.connection_pool.connection_kwargs
+    if "path" in options:
+        pytest.skip("the proxy speaks TCP")
+    with LossyProxy(options["host"], options["port"]) as proxy:
+        yield proxy
+
+
+@pytest.fixture
+def lossy(redis, proxy):
+    """A client whose replies can be lost, and which connected already."""
+    database = redis.connection_pool.connection_kwargs.get("db") or 0
+    with Redis(port=proxy.port, db=database) as client:
+        client.ping()
+        yield client
+
+
+class Interrupt(Exception):
+    """What a signal handler raises, as Celery's soft time limit does."""
+
+
+# --- lost replies
+
+
+def test_push_whose_reply_was_lost_runs_once_and_says_so(redis, lossy, proxy):
+    deque = RedisDeque(redis=lossy, key="d")
+    proxy.lose_replies(1)
+
+    with pytest.raises(OutcomeUnknown, match="RPUSH") as caught:
+        deque.append("a")
+
+    assert isinstance(caught.value, RedisConnectionError)
+    assert isinstance(caught.value.__cause__, RedisConnectionError)
+    assert (caught.value.key, caught.value.command) == ("d", "RPUSH")
+    assert redis.lrange("d", 0, -1) == [b'"a"']
+
+
+def test_pop_whose_reply_was_lost_takes_one_element_and_says_so(redis, lossy, proxy):
+    numbers = RedisList(range(3), redis=lossy, key="l")
+    proxy.lose_replies(1)
+
+    with pytest.raises(OutcomeUnknown):
+        numbers.pop()
+
+    assert redis.llen("l") == 2
+
+
+def test_script_that_writes_is_not_sent_again(redis, lossy, proxy):
+    numbers = RedisList(range(5), redis=lossy, key="l")
+    numbers.insert(2, "x")
+    proxy.lose_replies(1)
+
+    with pytest.raises(OutcomeUnknown, match="EVALSHA"):
+        numbers.insert(2, "y")
+
+    assert redis.llen("l") == 7
+
+
+@pytest.mark.parametrize("losses", [1, 2, 5])
+def test_reads_and_harmless_writes_are_sent_again(lossy, proxy, losses):
+    members = RedisSet("ab", redis=lossy, key="s")
+    proxy.lose_replies(losses)
+    assert "a" in members
+
+    proxy.lose_replies(losses)
+    members.add("c")
+
+    assert len(members) == 3
+
+
+def test_read_that_never_gets_through_raises_the_error_of_the_connection(lossy, proxy):
+    members = RedisSet("ab", redis=lossy, key="s")
+    proxy.lose_replies(1000)
+
+    with pytest.raises(RedisConnectionError) as caught:
+        len(members)
+
+    proxy.lose_replies(0)
+    assert not isinstance(caught.value, OutcomeUnknown)
+    assert len(members) == 2
+
+
+def test_async_push_whose_reply_was_lost_runs_once_and_says_so(redis, proxy):
+    async def remove():
+        client = redis_asyncio(proxy.port, redis)
+        members = AIORedisSet(redis=client, key="s")
+        await members.add("a")
+        await members.has("a")
+        proxy.lose_replies(1)
+        with pytest.raises(OutcomeUnknown, match="SREM"):
+            await members.remove("a")
+        proxy.lose_replies(1)
+        assert await members.size() == 0
+        await close(client)
+
+    asyncio.run(remove())
+    assert not redis.exists("s")
+
+
+def redis_asyncio(port, client):
+    database = client.connection_pool.connection_kwargs.get("db") or 0
+    return redis.asyncio.Redis(port=port, db=database)
+
+
+async def close(client):
+    await (client.aclose() if hasattr(client, "aclose") else client.close())
+
+
+# --- connections
+
+
+def test_idle_connection_that_the_server_closed_is_replaced_unnoticed(redis):
+    deque = RedisDeque(redis=redis, key="d")
+    for number in range(20):
+        deque.append(number)
+        redis.client_kill_filter(_type="normal", skipme=False)
+        time.sleep(0.01)  # until the end of the connection has arrived here
+    assert list(deque) == list(range(20))
+
+
+def test_connection_goes_back_to_the_pool_after_every_outcome(server):
+    pool = BlockingConnectionPool.from_url(server.url, max_connections=1, timeout=1)
+    with Redis(connection_pool=pool) as client:
+        client.flushdb()
+        client.set("k", 1)
+        for _ in range(3):
+            with pytest.raises(ResponseError, match="WRONGTYPE"):
+                RedisSet(redis=client, key="k").add(1)
+            with pytest.raises(ResponseError, match="WRONGTYPE"):
+                RedisList(redis=client, key="k").insert(5, 1)
+        assert list(RedisSet({1} | {2}, redis=client) | {3})
+        assert client.get("k") == b"1"
+        client.flushdb()
+
+
+def test_server_that_is_not_there_gives_redis_pys_own_error():
+    nobody = Redis(port=1, retry=Retry(NoBackoff(), 0))
+    with pytest.raises(RedisConnectionError) as caught:
+        RedisSet(redis=nobody, key="s").add(1)
+    assert not isinstance(caught.value, OutcomeUnknown)
+
+
+def test_interrupted_calls_never_leave_a_reply_for_the_next_one(server):
+    # RESP2, since hiredis crashes when a signal meets a number that it packs, and redis-py greets
+    # with one in RESP3; many connections, since redis-py's pool loses one here and there.
+    redis = server.client(protocol=2, max_connections=10_000)
+    lists = [RedisList([n], redis=redis, key=f"l{n}") for n in range(20)]
+    rng = random.Random(7)
+    interrupts = 0
+
+    def interrupt(*_):
+        raise Interrupt
+
+    old = signal.signal(signal.SIGALRM, interrupt)
+    try:
+        for _ in range(2000):
+            try:
+                signal.setitimer(signal.ITIMER_REAL, rng.uniform(0.00002, 0.0004))
+                for n, numbers in enumerate(lists):
+                    assert numbers[0] == n
+            except Interrupt:
+                interrupts += 1
+            finally:
+                silence()
+            probe = rng.randrange(20)
+            assert lists[probe][0] == probe
+    finally:
+        signal.signal(signal.SIGALRM, old)
+        redis.flushdb()
+        redis.close()
+    assert interrupts > 500
+
+
+def silence():
+    while True:
+        with suppress(Interrupt):
+            signal.setitimer(signal.ITIMER_REAL, 0)
+            return
+
+
+def test_cancelled_tasks_never_leave_a_reply_for_the_next_one(redis):
+    options = redis.connection_pool.connection_kwargs
+
+    async def cancel_at_random():
+        client = redis_asyncio(options["port"], redis)
+        sets = [await AIORedisSet.create([n], redis=client, key=f"s{n}") for n in range(5)]
+        rng = random.Random(7)
+        cancelled = 0
+        for _ in range(2000):
+            victim = asyncio.create_task(read_all(sets))
+            for _ in range(rng.randrange(60)):
+                await asyncio.sleep(0)
+            victim.cancel()
+            try:
+                await victim
+            except asyncio.CancelledError:
+                cancelled += 1
+            probe = rng.randrange(5)
+            assert await sets[probe].to_set() == {probe}
+        await close(client)
+        return cancelled
+
+    assert asyncio.run(cancel_at_random()) > 500
+
+
+async def read_all(sets):
+    for n, members in enumerate(sets):
+        assert await members.to_set() == {n}
+
+
+# --- scripts
+
+
+def test_flushed_scripts_are_sent_anew(redis):
+    numbers = RedisList(range(5), redis=redis, key="l")
+    for _ in range(3):
+        redis.script_flush()
+        numbers.insert(2, "x")
+    assert len(numbers) == 8
+
+
+def test_server_that_is_busy_with_a_script_is_waited_for(server, redis):
+    numbers = RedisDeque(redis=redis, key="d")
+    redis.config_set("lua-time-limit", 10)
+    loop = "local t = redis.call('TIME') repeat local u = redis.call('TIME') until "
+    loop += "(u[1] - t[1]) * 1e6 + u[2] - t[2] > 400000"
+    with server.client() as other:
+        hog = threading.Thread(target=other.eval, args=(loop, 0))
+        hog.start()
+        time.sleep(0.15)
+        numbers.append("x")
+        hog.join()
+    assert list(numbers) == ["x"]
+
+
+def test_user_without_scripts_can_use_what_is_a_single_command(server, redis):
+    redis.execute_command(
+        *("ACL SETUSER", "plain", "on", "nopass", "~*", "+@all", "-@scripting", "-@dangerous")
+    )
+    with server.client(username="plain", password="any") as client:
+        deque = RedisDeque(redis=client, key="d")
+        deque.extend("abc")
+        deque.rotate(1)
+        assert (list(deque), deque.popleft(), "b" in deque) == (["c", "a", "b"], "c", True)
+        with pytest.raises(NoPermissionError):
+            deque.insert(1, "x")
+    redis.execute_command("ACL DELUSER", "plain")
+
+
+# --- temporary keys
+
+
+def test_key_of_a_collected_container_is_unlinked_by_the_next_operation(redis):
+    keeper = RedisSet("a", redis=redis, key="s")
+    temporary = keeper | {"b"}
+    assert redis.exists(temporary.key)
+    key = temporary.key
+
+    del temporary
+    gc.collect()
+    assert redis.exists(key)
+    len(keeper)
+
+    assert not redis.exists(key)
+
+
+def test_key_that_the_user_chose_is_never_unlinked(redis):
+    container = RedisSet("a", redis=redis, key="pottery:mine")
+    del container
+    gc.collect()
+    RedisSet(redis=redis, key="other").add(1)
+    assert redis.exists("pottery:mine")
+
+
+def test_forked_child_leaves_the_keys_of_its_parent(redis):
+    temporary = RedisSet("a", redis=redis)
+    child = os.fork()
+    if not child:
+        with suppress(BaseException):
+            key = temporary.key
+            del temporary
+            gc.collect()
+            len(RedisSet(redis=redis, key=key))
+        os._exit(0)
+    os.waitpid(child, 0)
+    assert set(temporary) == {"a"}
+
+
+PROGRAM = """
+import sys
+from redis import Redis
+from pottery import RedisSet
+redis = Redis.from_url(sys.argv[1])
+kept, dropped = RedisSet('ab', redis=redis), RedisSet('cd', redis=redis)
+del dropped
+assert redis.dbsize() == 2, redis.keys()
+print('ready', flush=True)
+sys.stdin.readline()
+"""
+
+
+def start_program(url):
+    command = [sys.executable, "-c", PROGRAM, url]
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
+    program = subprocess.Popen(command, **pipes, text=True)
+    assert program.stdout.readline() == "ready\n"
+    return program
+
+
+def test_end_of_the_program_unlinks_all_temporary_keys(server, redis):
+    with start_program(server.url) as program:
+        program.communicate("\n")
+    assert program.returncode == 0
+    assert redis.dbsize() == 0
+
+
+def test_end_of_the_program_does_not_wait_for_a_stuck_server():
+    from pottery.testing import RedisServer
+
+    with RedisServer() as server, start_program(server.url) as program:
+        os.kill(server.pid, signal.SIGSTOP)
+        began = time.monotonic()
+        program.communicate("\n")
+        took = time.monotonic() - began
+        os.kill(server.pid, signal.SIGCONT)
+    assert program.returncode == 0
+    assert took < 4
+
+
+# --- clients
+
+
+@pytest.mark.parametrize("wrong", [Redis, "redis://localhost", object()])
+def test_what_is_no_client_is_refused_by_name(wrong):
+    with pytest.raises(TypeError, match=r"RedisSet needs a redis.Redis client, not"):
+        RedisSet(redis=wrong, key="s")
+
+
+def test_client_of_the_other_colour_is_refused(redis):
+    with pytest.raises(TypeError, match=r"AIORedisSet needs a redis.asyncio.Redis client, not a"):
+        AIORedisSet(redis=redis, key="s")
+
+
+def test_pipeline_is_no_client(redis):
+    with pytest.raises(TypeError, match="Pipeline"):
+        RedisSet(redis=redis.pipeline(), key="s")
+
+
+def test_key_must_be_text_or_bytes(redis):
+    with pytest.raises(TypeError, match="key must be str or bytes, not int"):
+        RedisSet(redis=redis, key=5)
+
+
+def test_default_client_follows_redis_url(server):
+    script = "from pottery import RedisSet; print(len(RedisSet('abc')))"
+    environment = {**os.environ, "REDIS_URL": server.url}
+    command = [sys.executable, "-c", script]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
+    assert done.stdout == "3\n"
+
+
+def test_same_server_is_recognised_by_its_address():
+    one, twin = Redis(port=1), Redis(port=1)
+    assert same_server(one, twin)
+    assert same_server(one, Redis(connection_pool=one.connection_pool))
+    assert not same_server(one, Redis(port=2))
+    assert not same_server(one, Redis(port=1, db=1))
+    assert not same_server(one, Redis(unix_socket_path="/nowhere"))
