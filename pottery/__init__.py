@@ -1,6 +1,7 @@
 """Python's own containers and primitives, with their state in Redis."""
 
 from pottery._json import PotteryEncoder
+from pottery.deque import RedisDeque
 from pottery.exceptions import (
     DecodeError,
     InefficientAccessWarning,
@@ -10,6 +11,7 @@ from pottery.exceptions import (
     PotteryWarning,
     RandomKeyError,
 )
+from pottery.list import RedisList
 from pottery.set import AIORedisSet, RedisSet
 
 __version__ = "4.0.0.dev0"
@@ -24,5 +26,7 @@ __all__ = [
     "PotteryError",
     "PotteryWarning",
     "RandomKeyError",
+    "RedisDeque",
+    "RedisList",
     "RedisSet",
 ]

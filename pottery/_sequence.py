@@ -1,0 +1,571 @@
+"""What RedisList and RedisDeque share: a sequence stored as one Redis list.
+
+Two rules. Elements are found as Python compares them (`[1].index(True)` is 0): by the server for
+plain scalars, whose equal spellings are few, else by Python in pages. And a script pushes first and
+trims afterwards, so that the key neither vanishes on the way nor loses its expiry.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterable, MutableSequence
+from operator import index as as_index
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar, cast
+
+from redis.exceptions import ResponseError
+
+from pottery._json import encode, spellings
+from pottery._plan import Op, Sync, nothing, operation, same, whole
+from pottery._script import Script
+from pottery.base import PAGE, WHOLE, Base, warn_about
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+
+    from typing_extensions import Self
+
+    from pottery._plan import Plan, Steps
+
+T = TypeVar("T")
+
+LAST = sys.maxsize
+# Lua counts in doubles, which hold integers up to here.
+MOST_EXACT = 2**53
+
+# Lua functions that the scripts below begin with.
+BOUNDS = """
+-- a bound of a slice as Python reads it: negative counts from the end; clamped
+local function bound(text, size, default, lowest, highest)
+  if text == '' then return default end
+  local position = tonumber(text)
+  if position < 0 then position = position + size end
+  return math.max(lowest, math.min(position, highest))
+end
+"""
+REPLACE = """
+-- puts values[first..] in the place of the elements from low to high - 1, moving the shorter side
+local function replace(key, size, low, high, values, first)
+  if low > 0 and size - high <= low then
+    local tail = redis.call('LRANGE', key, high, -1)
+    redis.call('LTRIM', key, 0, low - 1)
+    spread('RPUSH', key, values, first)
+    spread('RPUSH', key, tail)
+  elseif high < size then
+    local backwards = {}
+    for i = #values, first, -1 do backwards[#backwards + 1] = values[i] end
+    local head = low > 0 and redis.call('LRANGE', key, 0, low - 1) or {}
+    for i = #head, 1, -1 do backwards[#backwards + 1] = head[i] end
+    redis.call('LTRIM', key, high, -1)
+    spread('LPUSH', key, backwards)
+  else
+    spread('RPUSH', key, values, first)
+    redis.call('LTRIM', key, size, -1)
+  end
+end
+"""
+
+LIMIT = """
+-- lets fall off the left end what is more than `most`, '' for no limit
+local function limit(key, most)
+  if most == '0' then redis.call('LTRIM', key, 1, 0)
+  elseif most ~= '' then redis.call('LTRIM', key, '-' .. most, -1) end
+end
+"""
+
+INSERT = Script(
+    BOUNDS
+    + REPLACE
+    + """
+-- KEYS[1] list; ARGV[1] index, ARGV[2] most elements or '', ARGV[3] element; returns if it fits
+local size = redis.call('LLEN', KEYS[1])
+if ARGV[2] ~= '' and size >= tonumber(ARGV[2]) then return 0 end
+local at = bound(ARGV[1], size, 0, 0, size)
+replace(KEYS[1], size, at, at, ARGV, 3)
+return 1
+"""
+)
+
+TAKE = Script(
+    REPLACE
+    + """
+-- KEYS[1] list; ARGV[1] index; removes and returns the element; returns the size if there is none
+local size = redis.call('LLEN', KEYS[1])
+local at = tonumber(ARGV[1])
+if at < 0 then at = at + size end
+if at < 0 or at >= size then return size end
+local element = redis.call('LINDEX', KEYS[1], at)
+replace(KEYS[1], size, at, at + 1, {}, 1)
+return element
+"""
+)
+
+# The element is found by one of its spellings, of which the first place counts.
+FIND = """
+-- KEYS[1] list; ARGV[1] and ARGV[2] where to look, ARGV[3..] spellings; the first place is `found`
+local size = redis.call('LLEN', KEYS[1])
+local low = bound(ARGV[1], size, 0, 0, size)
+local high = bound(ARGV[2], size, size, 0, size)
+local found
+for i = 3, #ARGV do
+  for _, at in ipairs(redis.call('LPOS', KEYS[1], ARGV[i], 'COUNT', low == 0 and 1 or 0)) do
+    if at >= low and at < high and (not found or at < found) then found = at end
+  end
+end
+"""
+INDEX = Script(BOUNDS + FIND + "return found or false", repeatable=True)
+REMOVE = Script(
+    BOUNDS
+    + REPLACE
+    + FIND
+    + """
+if not found then return 0 end
+replace(KEYS[1], size, found, found + 1, {}, 1)
+return 1
+"""
+)
+
+REMOVE_AT = Script(
+    REPLACE
+    + """
+-- KEYS[1] list; ARGV[1] index, ARGV[2] the element read there; returns whether it still was there
+if redis.call('LINDEX', KEYS[1], ARGV[1]) ~= ARGV[2] then return 0 end
+local at = tonumber(ARGV[1])
+replace(KEYS[1], redis.call('LLEN', KEYS[1]), at, at + 1, {}, 1)
+return 1
+"""
+)
+
+COUNT = Script(
+    """
+-- KEYS[1] list; ARGV spellings of an element; returns how often they occur
+local count = 0
+for _, text in ipairs(ARGV) do count = count + #redis.call('LPOS', KEYS[1], text, 'COUNT', 0) end
+return count
+""",
+    repeatable=True,
+)
+
+REVERSE = Script("""
+-- KEYS[1] list
+local elements = redis.call('LRANGE', KEYS[1], 0, -1)
+spread('LPUSH', KEYS[1], elements)
+redis.call('LTRIM', KEYS[1], 0, #elements - 1)
+""")
+
+JOIN = Script(
+    LIMIT
+    + """
+-- KEYS[1] list, KEYS[2..] others; ARGV[1] whether ARGV[3..] come first, ARGV[2] most elements or ''
+local others = {}
+for i = 2, #KEYS do others[i] = redis.call('LRANGE', KEYS[i], 0, -1) end
+if ARGV[1] == 'first' then spread('RPUSH', KEYS[1], ARGV, 3) end
+for i = 2, #KEYS do spread('RPUSH', KEYS[1], others[i]) end
+if ARGV[1] ~= 'first' then spread('RPUSH', KEYS[1], ARGV, 3) end
+limit(KEYS[1], ARGV[2])
+"""
+)
+
+REPEAT = Script(
+    LIMIT
+    + """
+-- KEYS[1] list, KEYS[2] what is appended to it; ARGV[1] how often, ARGV[2] most elements or ''
+local elements = redis.call('LRANGE', KEYS[2], 0, -1)
+for _ = 1, tonumber(ARGV[1]) do spread('RPUSH', KEYS[1], elements) end
+limit(KEYS[1], ARGV[2])
+"""
+)
+
+
+class SequencePlans(Base, Generic[T]):
+    """What any sequence asks of Redis."""
+
+    _noun: ClassVar[str]  # of the builtin, as its error messages have it
+
+    @property
+    def maxlen(self) -> int | None:
+        """The most elements there may be, None for any number."""
+        return None
+
+    def _most(self) -> str:
+        return "" if self.maxlen is None else str(self.maxlen)
+
+    # --- ends
+
+    @operation
+    def append(self, item: T, /) -> Plan[None]:
+        """Add *item* at the right end.
+
+        O(1); 1 round trip; atomic.
+        """
+        return self._push("RPUSH", [encode(item)])
+
+    @operation
+    def extend(self, iterable: Iterable[T], /) -> Steps[None]:
+        """Add all items of *iterable* at the right end.
+
+        O(k); 1 round trip; atomic.
+        """
+        if isinstance(iterable, SequencePlans) and self._is_beside(iterable):
+            yield from JOIN((self.key, iterable.key), ("last", self._most()), nothing)
+        else:
+            yield from self._push("RPUSH", spelled(iterable))
+
+    def _push(self, command: str, texts: Sequence[str]) -> Plan[None]:
+        if len(texts) == 1:
+            return Op((command, self.key, texts[0]), nothing)
+        return self._write(command, texts)
+
+    def _pop(self, command: str) -> Steps[T]:
+        raw = yield from Op((command, self.key), same)
+        if raw is None:
+            raise IndexError(self._nothing_to_pop)
+        item: T = self._decode(raw)
+        return item
+
+    _nothing_to_pop: ClassVar[str]
+
+    # --- by index
+
+    @operation
+    def insert(self, index: int, item: T, /) -> Steps[None]:
+        """Put *item* before the one at *index*, or at the nearer end if there is none.
+
+        O(1) at the ends, else O(n); 1 round trip; atomic.
+        """
+        at, text = as_index(index), encode(item)
+        if not (yield from INSERT((self.key,), (str(at), self._most(), text))):
+            raise IndexError(f"{self._noun} already at its maximum size")
+
+    def _fetch(self, index: int) -> Steps[T]:
+        raw = None
+        if -LAST <= index <= LAST:
+            raw = yield from Op(("LINDEX", self.key, str(index)), same, repeatable=True)
+        if raw is None:
+            raise IndexError(f"{self._noun} index out of range")
+        item: T = self._decode(raw)
+        return item
+
+    def _store(self, index: int, item: T) -> Steps[None]:
+        text = encode(item)
+        try:
+            yield from Op(("LSET", self.key, self._within(index), text), nothing)
+        except ResponseError as error:
+            if "index out of range" in str(error) or "no such key" in str(error):
+                raise IndexError(self._no_such_place) from None
+            raise
+
+    _no_such_place: ClassVar[str]
+
+    def _within(self, index: int) -> str:
+        if -LAST <= index <= LAST:
+            return str(index)
+        raise IndexError(self._no_such_place)
+
+    def _delete(self, index: int) -> Steps[None]:
+        if isinstance((yield from TAKE((self.key,), (self._within(index),))), int):
+            raise IndexError(self._no_such_place)
+
+    # --- by value
+
+    def _has(self, item: object) -> Steps[bool]:
+        return (yield from self._find(item, None, None)) is not None
+
+    @operation
+    def index(self, item: object, start: int = 0, stop: int = LAST, /) -> Steps[int]:
+        """Return the index of the first element from *start* to *stop* that equals *item*.
+
+        Raises ValueError if there is none.
+        O(n); 1 round trip; atomic.
+        """
+        found = yield from self._find(item, as_index(start), as_index(stop))
+        if found is None:
+            raise ValueError(f"{item!r} is not in {self._noun}")
+        return found
+
+    def _find(self, item: object, start: int | None, stop: int | None) -> Steps[int | None]:
+        texts = spellings(item)
+        everywhere = start in (None, 0) and stop in (None, LAST)
+        if texts is None:
+            return (yield from self._search(item, start, stop))
+        if everywhere and len(texts) == 1:
+            return (yield from Op(("LPOS", self.key, texts[0]), _place, repeatable=True))
+        bounds = text_of_bound(start), text_of_bound(stop)
+        return (yield from INDEX((self.key,), (*bounds, *texts), _place))
+
+    def _search(self, item: object, start: int | None, stop: int | None) -> Steps[int | None]:
+        items = yield from whole(self._items, 0)
+        low, high, _ = slice(start, stop).indices(len(items))
+        places = range(low, high)
+        return next((at for at in places if items[at] is item or items[at] == item), None)
+
+    @operation
+    def count(self, item: object, /) -> Steps[int]:
+        """Return how many elements equal *item*.
+
+        O(n); 1 round trip; atomic.
+        """
+        texts = spellings(item)
+        if texts is not None:
+            return (yield from COUNT((self.key,), texts, int))
+        return (yield from whole(self._items, 0)).count(cast("T", item))
+
+    @operation
+    def remove(self, item: object, /) -> Steps[None]:
+        """Remove the first element that equals *item*.
+
+        Raises ValueError if there is none.
+        O(n); 1 round trip; atomic.
+        """
+        if not (yield from self._remove(item)):
+            raise ValueError(self._not_removed(item))
+
+    def _not_removed(self, item: object, /) -> str:
+        return f"{item!r} is not in {self._noun}"
+
+    def _remove(self, item: object) -> Steps[bool]:
+        texts = spellings(item)
+        if texts is None:
+            return (yield from self._search_and_remove(item))
+        if len(texts) == 1:
+            return (yield from Op(("LREM", self.key, "1", texts[0]), bool))
+        return (yield from REMOVE((self.key,), ("", "", *texts), bool))
+
+    def _search_and_remove(self, item: object) -> Steps[bool]:
+        # Again if the list moved between the look and the removal: then somebody made progress.
+        while True:
+            raws = yield from whole(self._texts, 0)
+            values = self._decode_many(raws)
+            if item not in values:
+                return False
+            at = values.index(item)
+            if (yield from REMOVE_AT((self.key,), (str(at), raws[at]))):
+                return True
+
+    # --- everything
+
+    @operation
+    def reverse(self) -> Steps[None]:
+        """Reverse the order of the elements in place.
+
+        O(n); 1 round trip; atomic.
+        """
+        yield from REVERSE((self.key,), (), nothing)
+
+    @operation
+    def copy(self) -> Steps[Self]:
+        """Return a copy of the same kind, with a temporary key.
+
+        O(n); 1 round trip; atomic.
+        """
+        return (yield from self._copied())
+
+    def _size(self) -> Op[int]:
+        return Op(("LLEN", self.key), int, repeatable=True)
+
+    def _items(self, start: int) -> Op[tuple[int | None, list[T]]]:
+        return self._page(start, None, self._decode_many)
+
+    def _texts(self, start: int) -> Op[tuple[int | None, list[bytes]]]:
+        return self._page(start, None, list)
+
+    def _page(
+        self, start: int, stop: int | None, read: Callable[[list[bytes]], list[Any]]
+    ) -> Op[tuple[int | None, list[Any]]]:
+        """Read a page from *start* on, and one element more, which tells if there is another."""
+        last = start + (PAGE if start else WHOLE)
+        if stop is not None:
+            last = min(last, stop - 1)
+
+        def page(raws: list[bytes]) -> tuple[int | None, list[Any]]:
+            reached = start + len(raws)
+            return reached if reached > last and reached != stop else None, read(raws)
+
+        return Op(("LRANGE", self.key, str(start), str(last)), page, repeatable=True)
+
+    def _items_backwards(self, passed: int) -> Op[tuple[int | None, list[T]]]:
+        size = (PAGE if passed else WHOLE) + 1
+
+        def page(raws: list[bytes]) -> tuple[int | None, list[T]]:
+            following = passed + size if len(raws) == size else None
+            return following, self._decode_many(raws)[::-1]
+
+        bounds = str(-passed - size), str(-passed - 1)
+        return Op(("LRANGE", self.key, *bounds), page, repeatable=True)
+
+    # --- arithmetic
+
+    def _joined(
+        self, new: Self, key: str | bytes | None, texts: Sequence[str] = (), *, first: bool = False
+    ) -> Steps[Self]:
+        """Put into *new* the elements of this one and of the one at *key*, or *texts*."""
+        sources = (self.key,) if key is None else (self.key, key)
+        order = "first" if first else "last"
+        yield from JOIN((new.key, *sources), (order, new._most(), *texts), nothing)
+        return new
+
+    def _repeated(self, times: int) -> Steps[Self]:
+        new = self._like()
+        yield from REPEAT((new.key, self.key), (str(max(times, 0)), self._most()), nothing)
+        return new
+
+    def _repeat(self, times: int) -> Plan[None]:
+        if times <= 0:
+            return Op(("UNLINK", self.key), nothing, repeatable=True)
+        return REPEAT((self.key, self.key), (str(times - 1), self._most()), nothing)
+
+
+def _place(reply: int | None) -> int | None:
+    return reply
+
+
+def spelled(items: Iterable[object]) -> list[str]:
+    return [encode(item) for item in items]
+
+
+def text_of_bound(position: int | None) -> str:
+    return "" if position is None else str(position)
+
+
+class RedisSequence(SequencePlans[T], Sync, MutableSequence[T]):  # noqa: PLW1641 - no hash, as list
+    """The syntax of a sequence, blocking: what RedisList and RedisDeque share.
+
+    The mixins of MutableSequence would ask for one element after the other; none is left.
+    """
+
+    _builtin: ClassVar[type]  # what is compared and concatenated with this
+
+    def __len__(self) -> int:
+        """Return the number of elements.
+
+        O(1); 1 round trip; atomic.
+        """
+        return self._perform(self._size())
+
+    def __contains__(self, item: object) -> bool:
+        """Return whether an element equals *item*.
+
+        O(n); 1 round trip; atomic.
+        """
+        return self._perform(self._has(item))
+
+    def __iter__(self) -> Iterator[T]:
+        """Yield the elements.
+
+        O(n); 1 round trip per 1000 items; not atomic.
+        """
+        return self._walk(self._items, 0)
+
+    def __reversed__(self) -> Iterator[T]:
+        """Yield the elements from the last to the first.
+
+        O(n); 1 round trip per 1000 items; not atomic.
+        """
+        return self._walk(self._items_backwards, 0)
+
+    def __iadd__(self, other: Iterable[T]) -> Self:  # type: ignore[misc]
+        """Add all items of *other* at the right end.
+
+        O(k); 1 round trip; atomic.
+        """
+        self.extend(other)
+        return self
+
+    def __add__(self, other: Any) -> Self:
+        """Return a sequence of the elements of both, with a temporary key.
+
+        O(n + k); 1 round trip; atomic.
+        """
+        return self._concatenate(other, first=False)
+
+    def __radd__(self, other: Any) -> Self:
+        """Return a sequence of the elements of both, with a temporary key.
+
+        O(n + k); 1 round trip; atomic.
+        """
+        return self._concatenate(other, first=True)
+
+    def _concatenate(self, other: Any, *, first: bool) -> Self:
+        if not self._is_like(other):
+            noun, wrong = self._noun, type(other).__name__
+            raise TypeError(f'can only concatenate {noun} (not "{wrong}") to {noun}')
+        new = self._like_operand(other if first else self)
+        if isinstance(other, Base) and self._is_beside(other):
+            return self._perform(self._joined(new, other.key))
+        items: Any = other
+        return self._perform(self._joined(new, None, spelled(items), first=first))
+
+    def _like_operand(self, _left: Any) -> Self:
+        return self._like()
+
+    def _is_like(self, other: object) -> bool:
+        return isinstance(other, (self._builtin, type(self)))
+
+    def __mul__(self, times: int) -> Self:
+        """Return a sequence of the elements *times* times over, with a temporary key.
+
+        O(n times); 1 round trip; atomic.
+        """
+        return self._perform(self._repeated(_times(times)))
+
+    __rmul__ = __mul__
+
+    def __imul__(self, times: int) -> Self:
+        """Repeat the elements *times* times in place.
+
+        O(n times); 1 round trip; atomic.
+        """
+        self._perform(self._repeat(_times(times)))
+        return self
+
+    def __eq__(self, other: object) -> bool:
+        """Return whether *other* is of the same kind, with equal elements.
+
+        O(n); 1 round trip per 1000 items; not atomic.
+        """
+        return self._compare(other, "__eq__")
+
+    def __lt__(self, other: Any) -> bool:
+        """Return whether this comes before *other*, element by element.
+
+        O(n); 1 round trip per 1000 items; not atomic.
+        """
+        return self._compare(other, "__lt__")
+
+    def __le__(self, other: Any) -> bool:
+        """Return whether this comes before *other*, element by element, or equals it.
+
+        O(n); 1 round trip per 1000 items; not atomic.
+        """
+        return self._compare(other, "__le__")
+
+    def __gt__(self, other: Any) -> bool:
+        """Return whether this comes after *other*, element by element.
+
+        O(n); 1 round trip per 1000 items; not atomic.
+        """
+        return self._compare(other, "__gt__")
+
+    def __ge__(self, other: Any) -> bool:
+        """Return whether this comes after *other*, element by element, or equals it.
+
+        O(n); 1 round trip per 1000 items; not atomic.
+        """
+        return self._compare(other, "__ge__")
+
+    def _compare(self, other: Any, how: str) -> bool:
+        if not self._is_like(other):
+            return cast("bool", NotImplemented)
+        warn_about("comparing", self, 4)
+        return cast("bool", getattr(list(self), how)(list(other)))
+
+    def _shown_elements(self) -> str:
+        warn_about("repr of", self, 4)
+        return repr(self._shown(self._perform(whole(self._texts, 0)), self._decode))
+
+
+def _times(times: object) -> int:
+    try:
+        return as_index(times)  # type: ignore[arg-type]
+    except TypeError:
+        kind = type(times).__name__
+        raise TypeError(f"can't multiply sequence by non-int of type '{kind}'") from None

@@ -1,0 +1,208 @@
+"""RedisDeque: `collections.deque` in Redis."""
+
+from __future__ import annotations
+
+from collections import deque
+from operator import index as as_index
+from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
+
+from pottery._plan import Done, Op, nothing, operation
+from pottery._script import Script
+from pottery._sequence import MOST_EXACT, RedisSequence, SequencePlans, spelled
+from pottery.base import warn_about
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from typing_extensions import Self
+
+    from pottery._plan import Plan, Steps
+
+T = TypeVar("T")
+
+PUSH = Script("""
+-- KEYS[1] list; ARGV[1] command, ARGV[2] and ARGV[3] which indices are kept, ARGV[4..] elements
+spread(ARGV[1], KEYS[1], ARGV, 4)
+redis.call('LTRIM', KEYS[1], ARGV[2], ARGV[3])
+""")
+
+ROTATE = Script("""
+-- KEYS[1] list; ARGV[1] how many steps to the right; moves elements over the nearer end
+local size = redis.call('LLEN', KEYS[1])
+if size == 0 then return end
+local steps = tonumber(ARGV[1]) % size
+if steps * 2 <= size then
+  local backwards, tail = {}, steps > 0 and redis.call('LRANGE', KEYS[1], -steps, -1) or {}
+  for i = #tail, 1, -1 do backwards[#backwards + 1] = tail[i] end
+  spread('LPUSH', KEYS[1], backwards)
+  redis.call('LTRIM', KEYS[1], 0, size - 1)
+else
+  spread('RPUSH', KEYS[1], redis.call('LRANGE', KEYS[1], 0, size - steps - 1))
+  redis.call('LTRIM', KEYS[1], size - steps, -1)
+end
+""")
+
+
+class DequePlans(SequencePlans[T]):
+    """What RedisDeque asks of Redis beyond what any sequence does."""
+
+    _noun: ClassVar[str] = "deque"
+    _nothing_to_pop: ClassVar[str] = "pop from an empty deque"
+    _no_such_place: ClassVar[str] = "deque index out of range"
+    _maxlen: int | None = None
+
+    @property
+    def maxlen(self) -> int | None:
+        """The most elements there may be, None for any number. It is not stored in Redis."""
+        return self._maxlen
+
+    def _like(self) -> Self:
+        return type(self)(maxlen=self.maxlen, redis=self.redis)  # type: ignore[call-arg]
+
+    def _push(self, command: str, texts: Sequence[str]) -> Plan[None]:
+        """Push at one end; what is too much falls off the other."""
+        if self.maxlen is None:
+            return super()._push(command, texts)
+        if not texts or not self.maxlen:
+            return Done(None)
+        most = self.maxlen
+        kept = (f"-{most}", "-1") if command == "RPUSH" else ("0", str(most - 1))
+        return PUSH((self.key,), (command, *kept, *texts[-self.maxlen :]), nothing)
+
+    @operation
+    def appendleft(self, item: T, /) -> Plan[None]:
+        """Add *item* at the left end.
+
+        O(1); 1 round trip; atomic.
+        """
+        return self._push("LPUSH", spelled([item]))
+
+    @operation
+    def extendleft(self, iterable: Iterable[T], /) -> Plan[None]:
+        """Add the items of *iterable* at the left end, one after the other, so in reversed order.
+
+        O(k); 1 round trip; atomic.
+        """
+        return self._push("LPUSH", spelled(iterable))
+
+    @operation
+    def pop(self) -> Steps[T]:
+        """Remove and return the rightmost element.
+
+        Raises IndexError if there is none.
+        O(1); 1 round trip; atomic.
+        """
+        return self._pop("RPOP")
+
+    @operation
+    def popleft(self) -> Steps[T]:
+        """Remove and return the leftmost element.
+
+        Raises IndexError if there is none.
+        O(1); 1 round trip; atomic.
+        """
+        return self._pop("LPOP")
+
+    @operation
+    def rotate(self, n: int = 1, /) -> Plan[None]:
+        """Move all elements *n* steps to the right, over the end; to the left if *n* is negative.
+
+        O(1) for one step, else O(n); 1 round trip; atomic.
+        """
+        steps = as_index(n)
+        if abs(steps) > MOST_EXACT:
+            raise OverflowError("cannot rotate by more than 2**53 steps")
+        if abs(steps) == 1:
+            ends = ("RIGHT", "LEFT") if steps > 0 else ("LEFT", "RIGHT")
+            return Op(("LMOVE", self.key, self.key, *ends), nothing)
+        return ROTATE((self.key,), (str(steps),), nothing)
+
+
+class RedisDeque(DequePlans[T], RedisSequence[T]):  # type: ignore[misc]
+    """A `collections.deque` whose elements live in Redis.
+
+    Stored as one Redis list at *key*; each element is its JSON text, the leftmost at the head.
+
+    Differs from `deque`: elements must be JSON, so tuples become lists; an element that was read is
+    a copy. *maxlen* is kept by this object and not in Redis: give it wherever you attach to the
+    key. Changing the deque during iteration is no error; iteration reads pages and may see what
+    others write meanwhile.
+    """
+
+    _builtin: ClassVar[type] = deque
+
+    def __init__(
+        self,
+        iterable: Iterable[T] = (),
+        maxlen: int | None = None,
+        *,
+        redis: Any = None,
+        key: str | bytes = "",
+    ) -> None:
+        """Attach to *key*; if *iterable* has items, create the deque of the last *maxlen* of them.
+
+        Raises KeyExistsError if there are items and the key exists already; IndexError if there are
+        none and the key holds more than *maxlen* elements, which the next append would delete.
+        O(k); 1 round trip; atomic.
+        """
+        super().__init__(redis=redis, key=key)
+        self._maxlen = _checked(maxlen)
+        texts = spelled(iterable)
+        if maxlen is not None:
+            texts = texts[-maxlen:] if maxlen else []
+        if texts or maxlen is None or self._is_temporary:
+            self._perform(self._create("RPUSH", texts))
+        elif len(self) > maxlen:
+            raise IndexError(f"key {self.key!r} holds more than maxlen={maxlen} elements")
+
+    def _like_operand(self, left: Any) -> RedisDeque[T]:
+        return type(self)(maxlen=left.maxlen, redis=self.redis)
+
+    def __getitem__(self, index: int) -> T:  # type: ignore[override]
+        """Return the element at *index*.
+
+        O(1) at the ends, else O(n); 1 round trip; atomic.
+        """
+        return self._perform(self._fetch(self._place(index)))
+
+    def __setitem__(self, index: int, value: T) -> None:  # type: ignore[override]
+        """Replace the element at *index*.
+
+        O(1) at the ends, else O(n); 1 round trip; atomic.
+        """
+        self._perform(self._store(self._place(index), value))
+
+    def __delitem__(self, index: int) -> None:  # type: ignore[override]
+        """Remove the element at *index*.
+
+        O(1) at the ends, else O(n); 1 round trip; atomic.
+        """
+        self._perform(self._delete(self._place(index)))
+
+    def _place(self, index: Any) -> int:
+        try:
+            at = as_index(index)
+        except TypeError:
+            kind = type(index).__name__
+            raise TypeError(f"sequence index must be integer, not '{kind}'") from None
+        if at not in (0, -1):
+            warn_about("a middle index of", self, 4)
+        return at
+
+    def __repr__(self) -> str:
+        """Return `RedisDeque([...])` with all elements, and *maxlen* if there is one.
+
+        O(n); 1 round trip per 1000 items; not atomic.
+        """
+        bound = "" if self.maxlen is None else f", maxlen={self.maxlen}"
+        return f"{type(self).__name__}({self._shown_elements()}{bound})"
+
+
+def _checked(maxlen: Any) -> int | None:
+    if maxlen is None:
+        return None
+    if not isinstance(maxlen, int):
+        raise TypeError("an integer is required")
+    if maxlen < 0:
+        raise ValueError("maxlen must be non-negative")
+    return maxlen

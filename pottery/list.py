@@ -1,0 +1,302 @@
+"""RedisList: `list` in Redis."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from hashlib import sha1
+from operator import index as as_index
+from typing import TYPE_CHECKING, Any, ClassVar, TypeVar, cast, overload
+
+from pottery._plan import Op, nothing, operation, whole
+from pottery._script import Script
+from pottery._sequence import (
+    BOUNDS,
+    REPLACE,
+    TAKE,
+    RedisSequence,
+    SequencePlans,
+    spelled,
+    text_of_bound,
+)
+from pottery.base import warn_about
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from pottery._plan import Plan, Steps
+
+T = TypeVar("T")
+
+SPLICE = Script(
+    BOUNDS
+    + REPLACE
+    + """
+-- KEYS[1] list; ARGV[1] and ARGV[2] bounds of a slice, ARGV[3..] what is put in its place
+local size = redis.call('LLEN', KEYS[1])
+local low = bound(ARGV[1], size, 0, 0, size)
+local high = bound(ARGV[2], size, size, 0, size)
+replace(KEYS[1], size, low, math.max(low, high), ARGV, 3)
+"""
+)
+
+# An extended slice, `l[a:b:step]`: the list is rewritten, since each LSET would walk half of it.
+PICK = """
+-- KEYS[1] list; ARGV[1..3] bounds and step of a slice; its indices are `picked`, of all `elements`
+local elements = redis.call('LRANGE', KEYS[1], 0, -1)
+local size, step, low, high = #elements, tonumber(ARGV[3])
+if step > 0 then
+  low, high = bound(ARGV[1], size, 0, 0, size), bound(ARGV[2], size, size, 0, size) - 1
+else
+  low, high = bound(ARGV[1], size, size - 1, -1, size - 1), bound(ARGV[2], size, -1, -1, size) + 1
+end
+local picked = {}
+for at = low, high, step do picked[#picked + 1] = at + 1 end
+"""
+ASSIGN = Script(
+    BOUNDS
+    + PICK
+    + """
+-- ARGV[4..] the new elements, as many; returns how many there have to be
+if #picked ~= #ARGV - 3 then return #picked end
+for i, at in ipairs(picked) do elements[at] = ARGV[i + 3] end
+spread('RPUSH', KEYS[1], elements)
+redis.call('LTRIM', KEYS[1], size, -1)
+return #picked
+"""
+)
+DELETE = Script(
+    BOUNDS
+    + PICK
+    + """
+local kept = {}
+for _, at in ipairs(picked) do elements[at] = false end
+for _, element in ipairs(elements) do if element then kept[#kept + 1] = element end end
+spread('RPUSH', KEYS[1], kept)
+redis.call('LTRIM', KEYS[1], size, -1)
+"""
+)
+
+EXCHANGE = Script("""
+-- KEYS[1] list; ARGV[1] digest of its elements, ARGV[2..] new ones; returns whether it matched
+local elements = redis.call('LRANGE', KEYS[1], 0, -1)
+local measured = {}
+for i, element in ipairs(elements) do measured[i] = #element .. ':' .. element end
+if redis.sha1hex(table.concat(measured)) ~= ARGV[1] then return 0 end
+spread('RPUSH', KEYS[1], ARGV, 2)
+redis.call('LTRIM', KEYS[1], #elements, -1)
+return 1
+""")
+# Stands for any bound of a slice that no list reaches; small enough for Redis and for Lua.
+BEYOND = 2**52
+# Each failed attempt of a sort means that somebody else wrote; so many in a row, and we give up.
+SORT_ATTEMPTS = 100
+
+
+class ListPlans(SequencePlans[T]):
+    """What RedisList asks of Redis beyond what any sequence does."""
+
+    _noun: ClassVar[str] = "list"
+    _nothing_to_pop: ClassVar[str] = "pop from empty list"
+    _no_such_place: ClassVar[str] = "list assignment index out of range"
+
+    @operation
+    def pop(self, index: int = -1, /) -> Plan[T]:
+        """Remove and return the element at *index*.
+
+        Raises IndexError if there is none.
+        O(1) at the ends, else O(n); 1 round trip; atomic.
+        """
+        at = as_index(index)
+        if at in (-1, 0):
+            return self._pop("RPOP" if at else "LPOP")
+        return self._take(at)
+
+    def _take(self, index: int) -> Steps[T]:
+        taken = yield from TAKE((self.key,), (str(index),))
+        if isinstance(taken, int):
+            raise IndexError("pop index out of range" if taken else self._nothing_to_pop)
+        item: T = self._decode(taken)
+        return item
+
+    def _not_removed(self, _item: object, /) -> str:
+        return "list.remove(x): x not in list"
+
+    @operation
+    def sort(self, *, key: Callable[[T], Any] | None = None, reverse: bool = False) -> Steps[None]:
+        """Sort the elements in place, as `list.sort` does: stable, by `<`, of *key* if given.
+
+        They are sorted by Python and written back if nobody wrote meanwhile, else read again.
+        Raises ValueError if others write all the time.
+        O(n log n); 2 round trips; atomic.
+        """
+        for _ in range(SORT_ATTEMPTS):
+            raws = yield from whole(self._texts, 0)
+            values = self._decode_many(raws)
+            keys = values if key is None else [key(value) for value in values]
+            order = sorted(range(len(raws)), key=keys.__getitem__, reverse=reverse)
+            new = [raws[at] for at in order]
+            if new == raws or (yield from EXCHANGE((self.key,), (_digest(raws), *new))):
+                return
+        raise ValueError("list modified during sort")
+
+    @operation
+    def to_list(self) -> Steps[list[T]]:
+        """Return the elements as a `list`.
+
+        O(n); 1 round trip per 1000 items; not atomic.
+        """
+        return (yield from whole(self._items, 0))
+
+    # --- slices
+
+    def _slice(self, wanted: slice[Any, Any, Any]) -> Steps[list[T]]:
+        start, stop, step = _parts(wanted)
+        if step < 0:  # the same elements, backwards
+            if stop == -1:
+                return []  # nothing is after the last
+            start, stop = None if stop is None else stop + 1, _after(start)
+        raws = yield from self._stretch(start or 0, stop)
+        return self._decode_many((raws if step > 0 else raws[::-1])[:: abs(step)])
+
+    def _stretch(self, start: int, stop: int | None) -> Steps[list[bytes]]:
+        """Read from *start* to *stop*: in pages, unless only the server knows how far that is."""
+        if start >= 0 and (stop is None or stop >= 0):
+            if stop is not None and stop <= start:
+                return []
+            return (yield from whole(lambda at: self._page(at, stop, list), start))
+        last = -1 if stop is None else stop - 1
+        if stop == 0:
+            return []
+        return (yield from Op(("LRANGE", self.key, str(start), str(last)), list, repeatable=True))
+
+    def _replace(self, where: slice[Any, Any, Any], items: Any) -> Steps[None]:
+        start, stop, step = _parts(where)
+        if not isinstance(items, Iterable):
+            raise TypeError(
+                "can only assign an iterable"
+                if step == 1
+                else "must assign iterable to extended slice"
+            )
+        texts = spelled(cast("Iterable[Any]", items))
+        if step == 1:
+            bounds = text_of_bound(start), text_of_bound(stop)
+            yield from SPLICE((self.key,), (*bounds, *texts), nothing)
+            return
+        fitting = yield from ASSIGN((self.key,), (*_texts_of(where), *texts), int)
+        if fitting != len(texts):
+            raise ValueError(
+                f"attempt to assign sequence of size {len(texts)}"
+                f" to extended slice of size {fitting}"
+            )
+
+    def _delete_slice(self, where: slice[Any, Any, Any]) -> Steps[None]:
+        start, stop, step = _parts(where)
+        if step == 1:
+            yield from SPLICE((self.key,), (text_of_bound(start), text_of_bound(stop)), nothing)
+        else:
+            yield from DELETE((self.key,), _texts_of(where), nothing)
+
+
+def _parts(wanted: slice[Any, Any, Any]) -> tuple[int | None, int | None, int]:
+    # slice.indices checks the types and refuses a step of zero, in the words of list.
+    wanted.indices(0)
+    start, stop, step = (
+        None if part is None else max(-BEYOND, min(as_index(part), BEYOND))
+        for part in (wanted.start, wanted.stop, wanted.step)
+    )
+    return start, stop, 1 if step is None else step
+
+
+def _texts_of(wanted: slice[Any, Any, Any]) -> tuple[str, str, str]:
+    start, stop, step = _parts(wanted)
+    return text_of_bound(start), text_of_bound(stop), str(step)
+
+
+def _after(position: int | None) -> int | None:
+    """Return the bound just behind *position*: None, the end, behind the last."""
+    return None if position in (None, -1) else position + 1
+
+
+def _digest(raws: Sequence[bytes]) -> str:
+    measured = b"".join(b"%d:%b" % (len(raw), raw) for raw in raws)
+    return sha1(measured, usedforsecurity=False).hexdigest()
+
+
+class RedisList(ListPlans[T], RedisSequence[T]):
+    """A `list` whose elements live in Redis.
+
+    Stored as one Redis list at *key*; each element is its JSON text, index 0 at the head.
+
+    Differs from `list`: elements must be JSON, so tuples become lists; an element that was read is
+    a copy, and changing it changes nothing in Redis. A Redis list is linked: its ends are fast, its
+    middle takes time that grows with the distance from the nearer end. `l + m` and `l * n` are
+    RedisLists with a temporary key on the same client, slices are lists. Iteration reads pages and
+    may see what others write meanwhile. A sort that fails leaves the list as it was.
+    """
+
+    _builtin: ClassVar[type] = list
+
+    def __init__(
+        self, iterable: Iterable[T] = (), /, *, redis: Any = None, key: str | bytes = ""
+    ) -> None:
+        """Attach to *key*; if *iterable* has items, create the list.
+
+        Raises KeyExistsError if there are items and the key exists already.
+        O(k); 1 round trip; atomic.
+        """
+        super().__init__(redis=redis, key=key)
+        self._perform(self._create("RPUSH", spelled(iterable)))
+
+    @overload
+    def __getitem__(self, index: int) -> T: ...
+    @overload
+    def __getitem__(self, index: slice) -> list[T]: ...
+    def __getitem__(self, index: Any) -> Any:
+        """Return the element at an index, or those of a slice as a `list`.
+
+        O(1) at the ends, else O(n); 1 round trip; atomic.
+        """
+        if isinstance(index, slice):
+            return self._perform(self._slice(cast("slice[Any, Any, Any]", index)))
+        return self._perform(self._fetch(self._place(index)))
+
+    @overload
+    def __setitem__(self, index: int, value: T) -> None: ...
+    @overload
+    def __setitem__(self, index: slice, value: Iterable[T]) -> None: ...
+    def __setitem__(self, index: Any, value: Any) -> None:
+        """Replace the element at an index, or those of a slice.
+
+        O(1) at the ends, else O(n); 1 round trip; atomic.
+        """
+        if isinstance(index, slice):
+            self._perform(self._replace(cast("slice[Any, Any, Any]", index), value))
+        else:
+            self._perform(self._store(self._place(index), value))
+
+    def __delitem__(self, index: int | slice) -> None:
+        """Remove the element at an index, or those of a slice.
+
+        O(1) at the ends, else O(n); 1 round trip; atomic.
+        """
+        if isinstance(index, slice):
+            self._perform(self._delete_slice(index))
+        else:
+            self._perform(self._delete(self._place(index)))
+
+    def _place(self, index: Any) -> int:
+        try:
+            at = as_index(index)
+        except TypeError:
+            kind = type(index).__name__
+            raise TypeError(f"list indices must be integers or slices, not {kind}") from None
+        if at not in (0, -1):
+            warn_about("a middle index of", self, 4)
+        return at
+
+    def __repr__(self) -> str:
+        """Return `RedisList[...]` with all elements.
+
+        O(n); 1 round trip per 1000 items; not atomic.
+        """
+        return f"{type(self).__name__}{self._shown_elements()}"
