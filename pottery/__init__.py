@@ -1,7 +1,9 @@
 """Python's own containers and primitives, with their state in Redis."""
 
 from pottery._json import PotteryEncoder
+from pottery.counter import RedisCounter
 from pottery.deque import RedisDeque
+from pottery.dict import RedisDict
 from pottery.exceptions import (
     DecodeError,
     InefficientAccessWarning,
@@ -26,7 +28,9 @@ __all__ = [
     "PotteryError",
     "PotteryWarning",
     "RandomKeyError",
+    "RedisCounter",
     "RedisDeque",
+    "RedisDict",
     "RedisList",
     "RedisSet",
 ]

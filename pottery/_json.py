@@ -98,6 +98,8 @@ def find_key(value: object) -> str | None:
 
     Raises TypeError if it is not hashable, as a look-up in a dict does.
     """
+    if type(value) is str:
+        return encode_basestring_ascii(value)
     hash(value)
     try:
         return encode_key(value)

@@ -40,7 +40,10 @@ class Base(Front):
     key: str | bytes
 
     def __init__(self, *, redis: Any = None, key: str | bytes = "") -> None:
-        """Attach to *key*, or to a temporary key if there is none; no round trip."""
+        """Attach to *key*, or to a temporary key if there is none.
+
+        O(1); 0 round trips; atomic.
+        """
         self.redis = self._choose(redis)
         self._is_temporary = not _checked(key)
         self.key = key or temporary_key(self, self.redis)

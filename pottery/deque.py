@@ -189,6 +189,14 @@ class RedisDeque(DequePlans[T], RedisSequence[T]):  # type: ignore[misc]
             warn_about("a middle index of", self, 4)
         return at
 
+    @operation
+    def copy(self) -> Steps[RedisDeque[T]]:
+        """Return a copy: a RedisDeque with a temporary key and the same maxlen.
+
+        O(n); 1 round trip; atomic.
+        """
+        return (yield from self._copied())
+
     def __repr__(self) -> str:
         """Return `RedisDeque([...])` with all elements, and *maxlen* if there is one.
 

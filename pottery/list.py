@@ -294,6 +294,14 @@ class RedisList(ListPlans[T], RedisSequence[T]):
             warn_about("a middle index of", self, 4)
         return at
 
+    @operation
+    def copy(self) -> Steps[RedisList[T]]:
+        """Return a copy: a RedisList with a temporary key.
+
+        O(n); 1 round trip; atomic.
+        """
+        return (yield from self._copied())
+
     def __repr__(self) -> str:
         """Return `RedisList[...]` with all elements.
 

@@ -91,7 +91,7 @@ class SetPlans(Base, Generic[T]):
         Raises TypeError if it is not hashable or JSON cannot spell it.
         O(1); 1 round trip; atomic.
         """
-        return Op(("SADD", self.key, _spell(item)), nothing, repeatable=True)
+        return Op(("SADD", self.key, encode_key(item)), nothing, repeatable=True)
 
     @operation
     def discard(self, item: object, /) -> Plan[None]:
@@ -152,7 +152,7 @@ class SetPlans(Base, Generic[T]):
         flags = iter((yield from self._found([text for text in texts if text is not None])))
         return [text is not None and next(flags) for text in texts]
 
-    def _found(self, texts: Sequence[bytes]) -> Plan[list[bool]]:
+    def _found(self, texts: Sequence[str]) -> Plan[list[bool]]:
         if not texts:
             return Done([])
         return Op(("SMISMEMBER", self.key, *texts), _flags, repeatable=True)
@@ -245,9 +245,9 @@ class SetPlans(Base, Generic[T]):
         wanted = _common(foreign)
         if foreign and not keys:
             found = yield from self._found(wanted)
-            return set(self._decode_keys(list(compress(wanted, found))))
-        texts = yield from self._result_of("SINTER", keys)
-        return set(self._decode_keys(list({*texts}.intersection(wanted) if foreign else texts)))
+            return set(self._decode_keys([*_as_replied(compress(wanted, found))]))
+        texts = set((yield from self._result_of("SINTER", keys)))
+        return set(self._decode_keys([*(texts & _as_replied(wanted) if foreign else texts)]))
 
     @operation
     def difference(self, *others: Iterable[object]) -> Steps[set[T]]:
@@ -256,8 +256,8 @@ class SetPlans(Base, Generic[T]):
         O(n + k); 1 round trip per 1000 items; not atomic.
         """
         keys, foreign = yield from self._split(others)
-        texts = yield from self._result_of("SDIFF", keys)
-        return set(self._decode_keys(list({*texts}.difference(*map(_findable, foreign)))))
+        texts = set((yield from self._result_of("SDIFF", keys)))
+        return set(self._decode_keys([*(texts - _as_replied(_findable(chain(*foreign))))]))
 
     @operation
     def symmetric_difference(self, other: Iterable[T], /) -> Steps[set[T]]:
@@ -268,10 +268,10 @@ class SetPlans(Base, Generic[T]):
         keys, foreign = yield from self._split((other,))
         if keys:
             return set((yield from ONLY_IN_ONE((self.key, *keys), (), self._decode_keys)))
-        theirs = {item: _find(item) for item in foreign[0]}
-        texts = {*(yield from whole(self._texts, START))}
-        only_theirs = {item for item, text in theirs.items() if text not in texts}
-        return set(self._decode_keys(list(texts.difference(theirs.values())))) | only_theirs
+        mine = set((yield from whole(self._texts, START)))
+        theirs = {item: (_find(item) or "").encode() for item in foreign[0]}
+        only_theirs = {item for item, text in theirs.items() if text not in mine}
+        return set(self._decode_keys([*mine.difference(theirs.values())])) | only_theirs
 
     def _result_of(self, command: str, keys: list[str | bytes]) -> Plan[list[bytes]]:
         if not keys:
@@ -307,7 +307,7 @@ class SetPlans(Base, Generic[T]):
         return result
 
     def _combine_into(
-        self, how: str, keys: list[str | bytes], texts: Sequence[bytes] | None
+        self, how: str, keys: list[str | bytes], texts: Sequence[str] | None
     ) -> Steps[None]:
         stage = self._companion("operand")
         operands = (self.key, *keys, *([] if texts is None else [stage]))
@@ -363,24 +363,27 @@ def _spell(item: object) -> bytes:
     return encode_key(item).encode()
 
 
-def _find(item: object) -> bytes | None:
+def _find(item: object) -> str | None:
     if isinstance(item, set):
         return (
             None  # `in` and `remove` of a set take a set for a frozenset, which JSON cannot spell
         )
-    text = find_key(item)
-    return None if text is None else text.encode()
+    return find_key(item)
 
 
-def _spelled(items: Iterable[object]) -> list[bytes]:
-    return [_spell(item) for item in items]
+def _spelled(items: Iterable[object]) -> list[str]:
+    return list(map(encode_key, items))
 
 
-def _findable(items: Iterable[object]) -> list[bytes]:
+def _findable(items: Iterable[object]) -> list[str]:
     return [text for text in map(_find, items) if text is not None]
 
 
-def _common(lists: Sequence[Iterable[object]]) -> list[bytes]:
+def _as_replied(texts: Iterable[str]) -> set[bytes]:
+    return {text.encode() for text in texts}
+
+
+def _common(lists: Sequence[Iterable[object]]) -> list[str]:
     """Return the texts that occur in every one of *lists*."""
     texts = [set(_findable(items)) for items in lists]
     return list(texts[0].intersection(*texts)) if texts else []
@@ -427,7 +430,7 @@ class RedisSet(SetPlans[T], Sync, MutableSet[T]):  # noqa: PLW1641 - no hash, as
         return self._perform(self._size())
 
     def __iter__(self) -> Iterator[T]:
-        """Yield the members, in no order.
+        """Yield the members, in no order; `list(x)` asks for the length as well.
 
         O(n); 1 round trip per 1000 items; not atomic.
         """
@@ -579,14 +582,14 @@ class AIORedisSet(SetPlans[T], Async):
 
     @classmethod
     async def create(
-        cls, iterable: Iterable[T] = (), /, *, redis: Any = None, key: str | bytes = ""
-    ) -> AIORedisSet[T]:
+        cls, iterable: Iterable[U] = (), /, *, redis: Any = None, key: str | bytes = ""
+    ) -> AIORedisSet[U]:
         """Return a set at *key* which has the items of *iterable*.
 
         Raises KeyExistsError if there are items and the key exists already.
         O(k); 1 round trip; atomic.
         """
-        new = cls(redis=redis, key=key)
+        new = cast("AIORedisSet[U]", cls(redis=redis, key=key))
         await new._perform(new._create("SADD", _spelled(iterable)))
         return new
 

@@ -6,11 +6,17 @@ import socket
 import threading
 from contextlib import suppress
 
+from typing_extensions import Self
+
+
+GREETINGS = (b"HELLO", b"CLIENT", b"SELECT")
+
 
 class LossyProxy:
     """Forwards bytes; after `lose_replies(n)` the next n replies are dropped with their connection.
 
-    The command has reached the server by then, and has run.
+    The command has reached the server by then, and has run. What redis-py says when it connects is
+    answered all the same.
     """
 
     def __init__(self, host: str, port: int) -> None:
@@ -20,7 +26,7 @@ class LossyProxy:
         self.to_lose = 0
         threading.Thread(target=self._accept, daemon=True).start()
 
-    def __enter__(self) -> LossyProxy:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -34,19 +40,21 @@ class LossyProxy:
             while True:
                 client, _ = self._listener.accept()
                 server = socket.create_connection(self._upstream)
+                sent = [b""]
                 for pump in (self._commands, self._replies):
-                    threading.Thread(target=pump, args=(client, server), daemon=True).start()
+                    threading.Thread(target=pump, args=(client, server, sent), daemon=True).start()
 
-    def _commands(self, client: socket.socket, server: socket.socket) -> None:
+    def _commands(self, client: socket.socket, server: socket.socket, sent: list[bytes]) -> None:
         with suppress(OSError):
             while data := client.recv(65536):
+                sent[0] = data
                 server.sendall(data)
         close(client, server)
 
-    def _replies(self, client: socket.socket, server: socket.socket) -> None:
+    def _replies(self, client: socket.socket, server: socket.socket, sent: list[bytes]) -> None:
         with suppress(OSError):
             while data := server.recv(65536):
-                if self.to_lose:
+                if self.to_lose and not any(word in sent[0] for word in GREETINGS):
                     self.to_lose -= 1
                     break
                 client.sendall(data)

@@ -24,6 +24,7 @@ from redis.retry import Retry
 
 from pottery import AIORedisSet, OutcomeUnknown, RedisDeque, RedisList, RedisSet
 from pottery._plan import same_server
+from pottery.testing import RedisServer
 
 
 @pytest.fixture
@@ -344,8 +345,6 @@ def test_end_of_the_program_unlinks_all_temporary_keys(server, redis):
 
 
 def test_end_of_the_program_does_not_wait_for_a_stuck_server():
-    from pottery.testing import RedisServer
-
     with RedisServer() as server, start_program(server.url) as program:
         os.kill(server.pid, signal.SIGSTOP)
         began = time.monotonic()

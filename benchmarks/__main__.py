@@ -1,0 +1,63 @@
+"""Measure each pair: interleaved, in random order, the median of the ratios of many rounds."""
+
+from __future__ import annotations
+
+import argparse
+import gc
+import random
+import statistics
+import warnings
+from time import perf_counter
+from typing import TYPE_CHECKING
+
+from redis.utils import HIREDIS_AVAILABLE
+
+from benchmarks.pairs import all_pairs
+from pottery import InefficientAccessWarning
+from pottery.testing import RedisServer, executable
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from benchmarks.pairs import Pair
+
+
+def seconds(function: Callable[[], object], repeat: int) -> float:
+    began = perf_counter()
+    for _ in range(repeat):
+        function()
+    return (perf_counter() - began) / repeat
+
+
+def measure(pair: Pair, rounds: int) -> tuple[float, float, float]:
+    """Return the median of ours / by hand over all rounds, and the median seconds of both."""
+    ways = (pair.pottery, pair.by_hand)
+    for way in ways:
+        seconds(way, pair.repeat)
+    times: tuple[list[float], list[float]] = ([], [])
+    for _ in range(rounds):
+        for way in random.sample((0, 1), 2):
+            times[way].append(seconds(ways[way], pair.repeat))
+    ratios = [ours / theirs for ours, theirs in zip(*times, strict=True)]
+    return statistics.median(ratios), *map(statistics.median, times)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="make bench", description=__doc__)
+    parser.add_argument("--rounds", type=int, default=31)
+    parser.add_argument("--only", default="", help="measure the pairs whose name has this in it")
+    options = parser.parse_args()
+    warnings.simplefilter("ignore", InefficientAccessWarning)
+    gc.disable()
+    parser_used = "hiredis" if HIREDIS_AVAILABLE else "redis-py's own"
+    print(f"server: {executable()}; parser: {parser_used}")
+    print(f"{'':28} {'ratio':>6} {'pottery':>12} {'by hand':>12}")
+    with RedisServer() as server, server.client() as redis:
+        for pair in all_pairs(redis):
+            if options.only in pair.name:
+                ratio, ours, theirs = measure(pair, options.rounds)
+                print(f"{pair.name:28} {ratio:6.2f} {ours * 1e6:9.1f} µs {theirs * 1e6:9.1f} µs")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,142 @@
+"""What is compared: an operation of pottery, and the redis-py code one would write in its place.
+
+That code takes the fewest round trips, decodes in bulk, and uses a prepared JSON encoder. It does
+without what pottery adds: it sends again what was lost, believes that what it reads is whole JSON,
+and leaves a connection out of step when it is interrupted.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from json import JSONDecoder, JSONEncoder, loads
+from typing import TYPE_CHECKING, NamedTuple
+
+from pottery import RedisCounter, RedisDeque, RedisDict, RedisList, RedisSet
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from redis import Redis
+
+encode = JSONEncoder(sort_keys=True).encode
+decode = JSONDecoder().decode
+
+
+class Pair(NamedTuple):
+    """Two ways to do the same, and how often each is done in a row."""
+
+    name: str
+    pottery: Callable[[], object]
+    by_hand: Callable[[], object]
+    repeat: int = 200
+
+
+def decode_all(raws: list[bytes]) -> list[object]:
+    return loads(b"[" + b",".join(raws) + b"]")
+
+
+def all_pairs(redis: Redis) -> Iterator[Pair]:
+    yield from dict_pairs(redis)
+    yield from set_pairs(redis)
+    yield from list_pairs(redis)
+    yield from deque_pairs(redis)
+    yield from counter_pairs(redis)
+
+
+def dict_pairs(redis: Redis) -> Iterator[Pair]:
+    d = RedisDict({"a": 1, "b": 2}, redis=redis, key="dict")
+    yield Pair("d[k]", lambda: d["a"], lambda: decode(redis.hget("dict", encode("a")).decode()))
+    yield Pair(
+        "d[k] = v",
+        lambda: d.__setitem__("a", 3),
+        lambda: redis.hset("dict", encode("a"), encode(3)),
+    )
+    yield Pair("k in d", lambda: "a" in d, lambda: redis.hexists("dict", encode("a")))
+    yield Pair("len(d)", lambda: len(d), lambda: redis.hlen("dict"))
+    thousand = {f"key {n}": n for n in range(1000)}
+    big = RedisDict(thousand, redis=redis, key="big dict")
+    yield Pair(
+        "d.update, 1000",
+        lambda: big.update(thousand),
+        lambda: redis.hset("big dict", mapping={encode(k): encode(v) for k, v in thousand.items()}),
+        repeat=3,
+    )
+
+    def items() -> dict[object, object]:
+        raws = redis.hgetall("big dict")
+        return dict(zip(decode_all(list(raws)), decode_all(list(raws.values())), strict=True))
+
+    yield Pair("d.to_dict(), 1000", big.to_dict, items, repeat=3)
+
+
+def set_pairs(redis: Redis) -> Iterator[Pair]:
+    s = RedisSet("abc", redis=redis, key="set")
+    yield Pair("s.add", lambda: s.add("a"), lambda: redis.sadd("set", encode("a")))
+    yield Pair("x in s", lambda: "a" in s, lambda: redis.sismember("set", encode("a")))
+    thousand = [f"item {n}" for n in range(1000)]
+    big = RedisSet(thousand, redis=redis, key="big set")
+    yield Pair(
+        "s.contains_many, 1000",
+        lambda: big.contains_many(*thousand),
+        lambda: list(map(bool, redis.smismember("big set", [encode(x) for x in thousand]))),
+        repeat=3,
+    )
+    yield Pair("set(s), 1000", big.to_set, lambda: set(decode_all([*redis.smembers("big set")])), 3)
+
+
+def list_pairs(redis: Redis) -> Iterator[Pair]:
+    items = RedisList([1, 2, 3], redis=redis, key="list")
+    yield Pair("l[0]", lambda: items[0], lambda: decode(redis.lindex("list", 0).decode()))
+    yield Pair(
+        "l.append and l.pop",
+        lambda: (items.append(1), items.pop()),
+        lambda: (redis.rpush("list", encode(1)), decode(redis.rpop("list").decode())),
+    )
+    big = RedisList(range(10_000), redis=redis, key="big list")
+    yield Pair("list(l), 10 000", lambda: list(big), lambda: everything(redis), repeat=3)
+    yield Pair("list(l), 10 000, paged", lambda: list(big), lambda: in_pages(redis), repeat=3)
+    yield Pair("l[:100]", lambda: big[:100], lambda: decode_all(redis.lrange("big list", 0, 99)))
+
+
+def everything(redis: Redis) -> list[object]:
+    return decode_all(redis.lrange("big list", 0, -1))
+
+
+def in_pages(redis: Redis) -> list[object]:
+    found: list[object] = []
+    while page := redis.lrange("big list", len(found), len(found) + 999):
+        found += decode_all(page)
+    return found
+
+
+def deque_pairs(redis: Redis) -> Iterator[Pair]:
+    d = RedisDeque("abc", redis=redis, key="deque")
+    yield Pair(
+        "d.appendleft and d.popleft",
+        lambda: (d.appendleft("x"), d.popleft()),
+        lambda: (redis.lpush("deque", encode("x")), decode(redis.lpop("deque").decode())),
+    )
+    yield Pair(
+        "d.rotate()",
+        d.rotate,
+        lambda: redis.lmove("deque", "deque", "RIGHT", "LEFT"),
+    )
+
+
+def counter_pairs(redis: Redis) -> Iterator[Pair]:
+    c = RedisCounter("abc", redis=redis, key="counter")
+    yield Pair(
+        "c.update([k])",
+        lambda: c.update(["a"]),
+        lambda: redis.hincrby("counter", encode("a"), 1),
+    )
+    thousand = Counter({f"word {n}": 1 for n in range(1000)})
+    big = RedisCounter(thousand, redis=redis, key="big counter")
+
+    def add() -> None:
+        with redis.pipeline(transaction=True) as pipe:
+            for word, count in thousand.items():
+                pipe.hincrby("big counter", encode(word), count)
+            pipe.execute()
+
+    yield Pair("c.update, 1000", lambda: big.update(thousand), add, repeat=1)

@@ -1,0 +1,546 @@
+"""RedisCounter: `collections.Counter` in Redis.
+
+Short integers are added by the server, unread. With other counts (floats, integers of any size)
+Python computes, and the server puts the result in the place of exactly those counts that were read;
+if somebody else was faster, they are read again.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from contextlib import suppress
+from operator import itemgetter
+from typing import TYPE_CHECKING, Any, NoReturn, TypeAlias, TypeVar, cast, overload
+
+from pottery._json import encode, encode_key, find_key
+from pottery._plan import Op, at, nothing, operation, whole
+from pottery._script import Script
+from pottery.base import MOST_ARGUMENTS, warn_about
+from pottery.dict import START, DictPlans, RedisDict, braced, is_mapping, plain
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+
+    from _typeshed import SupportsItems
+    from typing_extensions import Self, TypeIs
+
+    from pottery._plan import Argument, Steps
+
+T = TypeVar("T")
+U = TypeVar("U")
+
+Operand: TypeAlias = "dict[bytes, Any]"
+"""Counts by the text of their elements."""
+
+# Counts below this are added in Redis: so short that no sum overflows, and exact in Lua's doubles.
+SHORT = 10**15
+IS_SHORT = """
+local function is_short(text)
+  return #text <= 15 and (text == '0' or text:find('^-?[1-9]%d*$') ~= nil)
+end
+"""
+
+# Texts given to one ADD: a multiple of two, and REPLACE needs three for every two.
+PART = MOST_ARGUMENTS // 3 * 2
+SIGNS = {"__iadd__": "+", "__isub__": "-", "__ior__": "|", "__iand__": "&"}
+
+ADD = Script(
+    """
+-- KEYS[1] hash; ARGV field, short integer and so on; returns whether all could be added
+"""
+    + IS_SHORT
+    + """
+local fields = {}
+for i = 1, #ARGV, 2 do fields[#fields + 1] = ARGV[i] end
+for i = 1, #fields, 5000 do
+  local last = math.min(i + 4999, #fields)
+  for _, text in ipairs(redis.call('HMGET', KEYS[1], unpack(fields, i, last))) do
+    if text and not is_short(text) then return 0 end
+  end
+end
+for i = 1, #ARGV, 2 do redis.call('HINCRBY', KEYS[1], ARGV[i], ARGV[i + 1]) end
+return 1
+"""
+)
+
+MERGE = Script(
+    """
+-- KEYS[1] hash; ARGV[1] operator, ARGV[2..] field, short integer and so on; returns whether done
+"""
+    + IS_SHORT
+    + """
+local ours, theirs, changed, gone = {}, {}, {}, {}
+local all = redis.call('HGETALL', KEYS[1])
+for i = 1, #all, 2 do
+  if not is_short(all[i + 1]) then return 0 end
+  ours[all[i]] = tonumber(all[i + 1])
+end
+for i = 2, #ARGV, 2 do theirs[ARGV[i]] = tonumber(ARGV[i + 1]) end
+local merge = ({
+  ['+'] = function(a, b) return a + b end,
+  ['-'] = function(a, b) return a - b end,
+  ['|'] = math.max,
+  ['&'] = math.min,
+})[ARGV[1]]
+local function settle(field)
+  local count = merge(ours[field] or 0, theirs[field] or 0)
+  if count <= 0 then
+    gone[#gone + 1] = field
+  elseif count ~= ours[field] then
+    changed[#changed + 1] = field
+    changed[#changed + 1] = string.format('%.0f', count)
+  end
+end
+for i = 1, #all, 2 do settle(all[i]) end
+for i = 2, #ARGV, 2 do
+  if not ours[ARGV[i]] then settle(ARGV[i]) end
+end
+spread('HSET', KEYS[1], changed)
+spread('HDEL', KEYS[1], gone)
+return 1
+"""
+)
+
+REPLACE = Script("""
+-- KEYS[1] hash; ARGV[1] its size or '', ARGV[2..] field, text, new text and so on, '' for no text;
+-- returns whether all was as given, and so was replaced
+if ARGV[1] ~= '' and redis.call('HLEN', KEYS[1]) ~= tonumber(ARGV[1]) then return 0 end
+local changed, gone = {}, {}
+for i = 2, #ARGV, 3 do
+  local text = redis.call('HGET', KEYS[1], ARGV[i]) or ''
+  if text ~= ARGV[i + 1] then return 0 end
+  if ARGV[i + 2] == '' then
+    gone[#gone + 1] = ARGV[i]
+  elseif ARGV[i + 2] ~= text then
+    changed[#changed + 1] = ARGV[i]
+    changed[#changed + 1] = ARGV[i + 2]
+  end
+end
+spread('HSET', KEYS[1], changed)
+spread('HDEL', KEYS[1], gone)
+return 1
+""")
+
+
+class CounterPlans(DictPlans[T, int]):
+    """What RedisCounter asks of Redis beyond what RedisDict does.
+
+    Elements stay the texts that Redis has, even in the counters that Python computes with here.
+    """
+
+    def __missing__(self, key: T) -> int:
+        """Return 0, the count of an element that is not there.
+
+        O(1); 0 round trips; atomic.
+        """
+        return 0
+
+    def _delete(self, key: object) -> Steps[None]:
+        text = find_key(key)
+        if text is not None:
+            yield from Op(("HDEL", self.key, text), nothing, repeatable=True)
+
+    # --- counting
+
+    @operation
+    def update(  # pyright: ignore[reportIncompatibleVariableOverride]  # as that of Counter
+        self, iterable: Iterable[T] | Mapping[T, int] | None = None, /, **kwargs: int
+    ) -> Steps[None]:
+        """Add 1 for each element of *iterable*, or its counts if it is a mapping, and *kwargs*.
+
+        >>> c = RedisCounter('which', redis=redis)
+        >>> c.update('witch')
+        >>> c['h']
+        3
+
+        Counts that are no integers, or have more than 14 digits, take up to 3 round trips more, and
+        2 whenever others change them meanwhile. Another RedisCounter is read first, in pages.
+        O(k); 1 round trip; atomic.
+        """
+        return self._count("update", iterable, kwargs)
+
+    @operation
+    def subtract(
+        self, iterable: Iterable[T] | Mapping[T, int] | None = None, /, **kwargs: int
+    ) -> Steps[None]:
+        """Subtract 1 for each element of *iterable*, or its counts if it is a mapping.
+
+        Counts may become zero or negative, and stay. For the round trips see `update`.
+        O(k); 1 round trip; atomic.
+        """
+        return self._count("subtract", iterable, kwargs)
+
+    def _count(self, how: str, arg: object, kwargs: Mapping[str, int]) -> Steps[None]:
+        operands = yield from self._operands(arg, kwargs)
+        deltas: Counter[bytes] = Counter()
+        for operand in operands:
+            getattr(deltas, how)(operand)
+        texts, are_short = _texts(deltas), _are_short(deltas)
+        for start in range(0, len(texts), PART):
+            part = texts[start : start + PART]
+            if not (are_short and (yield from ADD((self.key,), part))):
+                yield from self._recount(part[::2], how, operands)
+
+    def _recount(self, fields: Sequence[Any], how: str, operands: Iterable[Operand]) -> Steps[None]:
+        """Let Python change the counts at *fields*, as it would a Counter."""
+        done = False
+        while not done:
+            raws = yield from Op(("HMGET", self.key, *fields), list, repeatable=True)
+            texts = {field: raw for field, raw in zip(fields, raws, strict=True) if raw is not None}
+            # Python adds counts to 0, but puts them as they are into a counter that is empty.
+            is_empty = not texts and not (yield from self._size())
+            counts = Counter({} if is_empty else dict.fromkeys(fields, 0) | self._decoded(texts))
+            for operand in operands:
+                getattr(counts, how)(_one_by_one(operand))
+            done = yield from self._replace("", texts, {field: counts[field] for field in fields})
+
+    def _replace(
+        self, size: str, texts: Mapping[bytes, bytes], counts: Mapping[bytes, Any]
+    ) -> Steps[bool]:
+        """Put *counts* in the place of *texts*; False if these were not there any more."""
+        args: list[Argument] = [size]
+        for field in {**texts, **counts}:
+            new = encode(counts[field]) if field in counts else ""
+            args += (field, texts.get(field, ""), new)
+        return (yield from REPLACE((self.key,), args, bool))
+
+    def _merge(self, how: str, other: SupportsItems[T, int]) -> Steps[None]:
+        """Change the counts, and keep the positive ones, as the method *how* of Counter does."""
+        items = other if self._is_alike(other) else dict(other.items())
+        operand = yield from self._operand(items)
+        if not (
+            _are_short(operand) and (yield from MERGE((self.key,), (SIGNS[how], *_texts(operand))))
+        ):
+            yield from self._remerge(how, operand)
+
+    def _remerge(self, how: str, operand: Operand) -> Steps[None]:
+        done = False
+        while not done:
+            raws = yield from whole(self._texts, START)
+            texts = dict(zip(raws[::2], raws[1::2], strict=True))
+            counts = Counter(self._decoded(texts))
+            getattr(counts, how)(Counter(operand))
+            done = yield from self._replace(str(len(texts)), texts, counts)
+
+    def _fill(self, arg: object, kwargs: Mapping[str, int]) -> Steps[None]:
+        counts: Counter[bytes] = Counter()
+        for operand in (yield from self._operands(arg, kwargs)):
+            counts.update(operand)
+        yield from self._create("HSET", _texts(counts))
+
+    def _operands(self, arg: object, kwargs: Mapping[str, int]) -> Steps[list[Operand]]:
+        return [(yield from self._operand(arg)), _spelled(kwargs)]
+
+    def _operand(self, arg: Any) -> Steps[Operand]:
+        """Return counts by the texts of elements, as a Counter if elements are to be counted."""
+        if arg is None:
+            return {}
+        if self._is_alike(arg):
+            raws = yield from at(arg.redis, whole(arg._texts, START))
+            return dict(zip(raws[::2], arg._decode_many(raws[1::2]), strict=True))
+        return _spelled(arg) if is_mapping(arg) else Counter(_spelled(Counter(arg)))
+
+    def _decoded(self, texts: Mapping[bytes, bytes]) -> dict[bytes, Any]:
+        return dict(zip(texts, self._decode_many(list(texts.values())), strict=True))
+
+    # --- reading
+
+    @operation
+    def to_counter(self) -> Steps[Counter[T]]:
+        """Return the counts as a `collections.Counter`.
+
+        O(n); 1 round trip per 1000 items; not atomic.
+        """
+        return self._counter()
+
+    @operation
+    def elements(self) -> Steps[Iterator[T]]:
+        """Return an iterator over the elements, each as often as its count is, if that is positive.
+
+        O(n); 1 round trip per 1000 items; not atomic.
+        """
+        return (yield from self._counter()).elements()
+
+    @operation
+    def most_common(self, n: int | None = None) -> Steps[list[tuple[T, int]]]:
+        """Return the *n* elements with the highest counts, or all, as pairs, the highest first.
+
+        >>> RedisCounter('abracadabra', redis=redis).most_common(3)
+        [('a', 5), ('b', 2), ('r', 2)]
+
+        O(n log n); 1 round trip per 1000 items; not atomic.
+        """
+        return (yield from self._counter()).most_common(n)
+
+    @operation
+    def total(self) -> Steps[int]:
+        """Return the sum of the counts.
+
+        O(n); 1 round trip per 1000 items; not atomic.
+        """
+        return (yield from self._counter()).total()
+
+    def _counter(self) -> Steps[Counter[T]]:
+        return Counter(dict((yield from whole(self._items, START))))
+
+
+def _texts(counts: Operand) -> list[Argument]:
+    return [text for field in counts for text in (field, encode(counts[field]))]
+
+
+def _one_by_one(operand: Operand) -> Iterable[bytes] | Operand:
+    """Return what Python adds: that is not the same, of floats, as adding it at once."""
+    return operand.elements() if isinstance(operand, Counter) else operand
+
+
+def _are_short(counts: Operand) -> bool:
+    return all(type(count) is int and -SHORT < count < SHORT for count in counts.values())
+
+
+def _spelled(counts: Mapping[Any, Any]) -> Operand:
+    return {encode_key(element).encode(): count for element, count in counts.items()}
+
+
+class RedisCounter(CounterPlans[T], RedisDict[T, int]):  # type: ignore[misc]  # noqa: PLW1641
+    """A `collections.Counter` whose counts live in Redis.
+
+    Stored as one Redis hash at *key*; each field is the JSON text of an element, its value that of
+    the count.
+
+    `c[x] += 1` is a read and a write, and forgets what others count in between. Use `c.update([x])`
+    or `c.update({x: 1})` instead: it counts in Redis, and nothing is lost.
+
+    Differs from `Counter`: elements must be JSON, and their text is their identity; what RedisDict
+    says of keys, of order, of iteration and of the arguments `redis` and `key` holds here too.
+    `a + b`, `a - b`, `a | b` and `a & b` give a plain Counter; `a += b` and the like change the
+    counter in Redis. Where Python would leave an update half done, an error leaves all as it was.
+    """
+
+    @overload
+    def __init__(
+        self,
+        iterable: Iterable[T] | Mapping[T, int] | None = None,
+        /,
+        *,
+        redis: Any = None,
+        key: str | bytes = "",
+    ) -> None: ...
+    @overload
+    def __init__(
+        self: RedisCounter[str],
+        iterable: Iterable[str] | Mapping[str, int] | None = None,
+        /,
+        *,
+        redis: Any = None,
+        key: str | bytes = "",
+        **kwargs: int,
+    ) -> None: ...
+    def __init__(
+        self, iterable: Any = None, /, *, redis: Any = None, key: str | bytes = "", **kwargs: Any
+    ) -> None:
+        """Attach to *key*; if *iterable* or *kwargs* have elements, create the counter.
+
+        *iterable* gives elements, or is a mapping from elements to counts.
+        Raises KeyExistsError if there are elements and the key exists already.
+        O(k); 1 round trip; atomic.
+        """
+        super().__init__(iterable, redis=redis, key=key, **kwargs)
+
+    @classmethod
+    def fromkeys(  # type: ignore[override]  # as that of Counter
+        cls, iterable: Iterable[Any], v: int | None = None
+    ) -> NoReturn:
+        """Raise NotImplementedError, as `Counter.fromkeys` does.
+
+        O(1); 0 round trips; atomic.
+        """
+        raise NotImplementedError(
+            "Counter.fromkeys() is undefined.  Use Counter(iterable) instead."
+        )
+
+    def __delitem__(self, key: object) -> None:
+        """Remove *key* and its count, if it is there.
+
+        O(1); 1 round trip; atomic.
+        """
+        self._perform(self._delete(key))
+
+    def __repr__(self) -> str:
+        """Return `RedisCounter{...}` with all counts, the highest first.
+
+        O(n log n); 1 round trip per 1000 items; not atomic.
+        """
+        warn_about("repr of", self)
+        items = self._all_shown()
+        with suppress(TypeError):  # counts that cannot be compared stay in their order
+            items = sorted(items, key=itemgetter(1), reverse=True)
+        return braced(self, items)
+
+    # --- comparison: elements that are not there count 0
+
+    def __eq__(self, other: object) -> bool:
+        """Return whether all counts agree; a mapping that is no counter must be equal as a mapping.
+
+        O(n); 1 round trip per 1000 items; not atomic.
+        """
+        if not is_mapping(other):
+            return NotImplemented
+        warn_about("comparing", self)
+        return bool(self.to_counter() == _native(other))
+
+    def __le__(self, other: Counter[Any] | RedisCounter[Any]) -> bool:
+        """Return whether no count is above that in *other*.
+
+        O(n); 1 round trip per 1000 items; not atomic.
+        """
+        return self._compare(other, lambda ours, theirs: ours <= theirs)
+
+    def __lt__(self, other: Counter[Any] | RedisCounter[Any]) -> bool:
+        """Return whether no count is above that in *other*, and some count is below.
+
+        O(n); 1 round trip per 1000 items; not atomic.
+        """
+        return self._compare(other, lambda ours, theirs: ours < theirs)
+
+    def __ge__(self, other: Counter[Any] | RedisCounter[Any]) -> bool:
+        """Return whether no count is below that in *other*.
+
+        O(n); 1 round trip per 1000 items; not atomic.
+        """
+        return self._compare(other, lambda ours, theirs: ours >= theirs)
+
+    def __gt__(self, other: Counter[Any] | RedisCounter[Any]) -> bool:
+        """Return whether no count is below that in *other*, and some count is above.
+
+        O(n); 1 round trip per 1000 items; not atomic.
+        """
+        return self._compare(other, lambda ours, theirs: ours > theirs)
+
+    def _compare(self, other: object, holds: Callable[[Counter[Any], Counter[Any]], bool]) -> bool:
+        if _is_counter(other):
+            warn_about("comparing", self, 4)
+        return self._compute(other, holds)
+
+    def _compute(self, other: object, operate: Callable[[Counter[Any], Counter[Any]], U]) -> U:
+        if not _is_counter(other):
+            return cast("U", NotImplemented)
+        return operate(self.to_counter(), _native(other))
+
+    # --- arithmetic: a plain Counter of what is positive
+
+    def __add__(self, other: Counter[U] | RedisCounter[U]) -> Counter[T | U]:
+        """Return the sums of the counts, as a `Counter` of those above zero.
+
+        O(n); 1 round trip per 1000 items; not atomic.
+        """
+        return self._compute(other, lambda ours, theirs: ours + theirs)
+
+    def __radd__(self, other: Counter[U]) -> Counter[T | U]:
+        """Return the sums of the counts, as a `Counter` of those above zero.
+
+        O(n); 1 round trip per 1000 items; not atomic.
+        """
+        return self._compute(other, lambda ours, theirs: theirs + ours)
+
+    def __sub__(self, other: Counter[U] | RedisCounter[U]) -> Counter[T | U]:
+        """Return these counts minus those of *other*, as a `Counter` of those above zero.
+
+        O(n); 1 round trip per 1000 items; not atomic.
+        """
+        return self._compute(other, lambda ours, theirs: ours - theirs)
+
+    def __rsub__(self, other: Counter[U]) -> Counter[T | U]:
+        """Return the counts of *other* minus these, as a `Counter` of those above zero.
+
+        O(n); 1 round trip per 1000 items; not atomic.
+        """
+        return self._compute(other, lambda ours, theirs: theirs - ours)
+
+    def __or__(  # type: ignore[override]  # as that of Counter
+        self, other: Counter[U] | RedisCounter[U]
+    ) -> Counter[T | U]:
+        """Return the higher count of each element, as a `Counter` of those above zero.
+
+        O(n); 1 round trip per 1000 items; not atomic.
+        """
+        return self._compute(other, lambda ours, theirs: ours | theirs)
+
+    def __ror__(self, other: Counter[U]) -> Counter[T | U]:  # type: ignore[override]
+        """Return the higher count of each element, as a `Counter` of those above zero.
+
+        O(n); 1 round trip per 1000 items; not atomic.
+        """
+        return self._compute(other, lambda ours, theirs: theirs | ours)
+
+    def __and__(self, other: Counter[Any] | RedisCounter[Any]) -> Counter[T]:
+        """Return the lower count of each element, as a `Counter` of those above zero.
+
+        O(n); 1 round trip per 1000 items; not atomic.
+        """
+        return self._compute(other, lambda ours, theirs: ours & theirs)
+
+    def __rand__(self, other: Counter[U]) -> Counter[U]:
+        """Return the lower count of each element, as a `Counter` of those above zero.
+
+        O(n); 1 round trip per 1000 items; not atomic.
+        """
+        return self._compute(other, lambda ours, theirs: theirs & ours)
+
+    def __pos__(self) -> Counter[T]:
+        """Return the counts above zero, as a `Counter`.
+
+        O(n); 1 round trip per 1000 items; not atomic.
+        """
+        return +self.to_counter()
+
+    def __neg__(self) -> Counter[T]:
+        """Return the counts below zero, as a `Counter` with their signs turned.
+
+        O(n); 1 round trip per 1000 items; not atomic.
+        """
+        return -self.to_counter()
+
+    # --- arithmetic in Redis: afterwards only what is positive is left
+
+    def __iadd__(self, other: SupportsItems[T, int]) -> Self:  # type: ignore[misc]
+        """Add the counts of *other*, then remove what is not above zero.
+
+        O(n + k); 1 round trip; atomic.
+        """
+        return self._in_place("__iadd__", other)
+
+    def __isub__(self, other: SupportsItems[T, int]) -> Self:  # type: ignore[misc]
+        """Subtract the counts of *other*, then remove what is not above zero.
+
+        O(n + k); 1 round trip; atomic.
+        """
+        return self._in_place("__isub__", other)
+
+    def __ior__(self, other: SupportsItems[T, int]) -> Self:  # type: ignore[override,misc]
+        """Set each count to the higher one, then remove what is not above zero.
+
+        O(n + k); 1 round trip; atomic.
+        """
+        return self._in_place("__ior__", other)
+
+    def __iand__(self, other: SupportsItems[T, int]) -> Self:  # type: ignore[misc]
+        """Set each count to the lower one, then remove what is not above zero.
+
+        O(n + k); 1 round trip; atomic.
+        """
+        return self._in_place("__iand__", other)
+
+    def _in_place(self, how: str, other: SupportsItems[T, int]) -> Self:
+        self._perform(self._merge(how, other))
+        return self
+
+
+def _is_counter(other: object) -> TypeIs[Counter[Any] | RedisCounter[Any]]:
+    return isinstance(other, (Counter, RedisCounter))
+
+
+def _native(other: Any) -> Any:
+    """Return what Python compares and computes with in the place of *other*."""
+    if isinstance(other, RedisCounter):
+        return cast("RedisCounter[Any]", other).to_counter()
+    return other if _is_counter(other) else plain(other)

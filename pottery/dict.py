@@ -1,0 +1,684 @@
+"""RedisDict: `dict` in Redis."""
+
+from __future__ import annotations
+
+from collections.abc import (
+    ItemsView,
+    Iterable,
+    KeysView,
+    Mapping,
+    MutableMapping,
+    Set,
+    ValuesView,
+)
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast, overload
+
+from pottery._json import encode, encode_key, find_key
+from pottery._plan import Op, Sync, at, nothing, operation, same, whole
+from pottery._script import Script
+from pottery.base import PAGE, Base, warn_about
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from _typeshed import SupportsKeysAndGetItem
+    from typing_extensions import Self, TypeIs
+
+    from pottery._plan import Argument, Steps
+
+K = TypeVar("K")
+L = TypeVar("L")
+T = TypeVar("T")
+V = TypeVar("V")
+W = TypeVar("W")
+START = b"0"
+# Stands for a value that is not there, since None may be one.
+MISSING: Any = object()
+
+POP = Script("""
+-- KEYS[1] hash; ARGV[1] field; removes the field and returns its value, or false
+local value = redis.call('HGET', KEYS[1], ARGV[1])
+if value then redis.call('HDEL', KEYS[1], ARGV[1]) end
+return value
+""")
+
+POP_LAST = Script("""
+-- KEYS[1] hash; removes and returns a field and its value, or false: the last of a short hash
+local short = redis.call('HLEN', KEYS[1]) <= 512
+local fields = short and redis.call('HKEYS', KEYS[1]) or {redis.call('HRANDFIELD', KEYS[1])}
+local field = fields[#fields]
+if not field then return false end
+local value = redis.call('HGET', KEYS[1], field)
+redis.call('HDEL', KEYS[1], field)
+return {field, value}
+""")
+
+SET_DEFAULT = Script(
+    """
+-- KEYS[1] hash; ARGV[1] field, ARGV[2] value if it has none; returns the value that it has then
+local value = redis.call('HGET', KEYS[1], ARGV[1])
+if value then return value end
+redis.call('HSET', KEYS[1], ARGV[1], ARGV[2])
+return ARGV[2]
+""",
+    repeatable=True,
+)
+
+
+class DictPlans(Base, Generic[K, V]):
+    """What RedisDict asks of Redis."""
+
+    # --- one item
+
+    def __missing__(self, key: K) -> V:
+        """Raise KeyError: what `d[key]` does without *key*. A subclass may give a value instead.
+
+        O(1); 0 round trips; atomic.
+        """
+        raise KeyError(key)
+
+    def _fetch(self, key: K) -> Steps[V]:
+        value: V = yield from self._get(key, MISSING)
+        return self.__missing__(key) if value is MISSING else value
+
+    def _get(self, key: object, default: T) -> Steps[V | T]:
+        text = find_key(key)
+        if text is None:
+            return default
+        raw = yield from Op(("HGET", self.key, text), same, repeatable=True)
+        return default if raw is None else self._decode(raw)
+
+    def _has(self, key: object) -> Steps[bool]:
+        text = find_key(key)
+        if text is None:
+            return False
+        return (yield from Op(("HEXISTS", self.key, text), bool, repeatable=True))
+
+    def _size(self) -> Op[int]:
+        return Op(("HLEN", self.key), int, repeatable=True)
+
+    def _store(self, key: K, value: V) -> Op[None]:
+        return Op(("HSET", self.key, encode_key(key), encode(value)), nothing, repeatable=True)
+
+    def _delete(self, key: object) -> Steps[None]:
+        text = find_key(key)
+        if text is None or not (yield from Op(("HDEL", self.key, text), bool)):
+            raise KeyError(key)
+
+    def _pop(self, key: object, default: T) -> Steps[V | T]:
+        text = find_key(key)
+        raw = None if text is None else (yield from POP((self.key,), (text,)))
+        if raw is not None:
+            value: V = self._decode(raw)
+            return value
+        if default is MISSING:
+            raise KeyError(key)
+        return default
+
+    @operation
+    def popitem(self) -> Steps[tuple[K, V]]:
+        """Remove and return the last item; of a dict of more than 512, any one.
+
+        Raises KeyError if there is none.
+        O(1); 1 round trip; atomic.
+        """
+        raws = yield from POP_LAST((self.key,))
+        if raws is None:
+            raise KeyError("popitem(): dictionary is empty")
+        return self._decode_key(raws[0]), self._decode(raws[1])
+
+    def _setdefault(self, key: K, default: object) -> Steps[Any]:
+        return SET_DEFAULT((self.key,), (encode_key(key), encode(default)), self._decode)
+
+    # --- many items
+
+    @operation
+    def update(
+        self, arg: SupportsKeysAndGetItem[K, V] | Iterable[tuple[K, V]] = (), /, **kwargs: V
+    ) -> Steps[None]:
+        """Set the items of *arg*, which is a mapping or gives pairs, then those of *kwargs*.
+
+        Another RedisDict is read first, in pages.
+        O(k); 1 round trip; atomic.
+        """
+        yield from self._write("HSET", (yield from self._texts_of(arg, kwargs)), repeatable=True)
+
+    def _fill(self, arg: Any, kwargs: Mapping[str, V]) -> Steps[None]:
+        """Create the dict with the items of *arg* and *kwargs*, if they have any."""
+        yield from self._create("HSET", (yield from self._texts_of(arg, kwargs)))
+
+    def _texts_of(self, arg: Any, kwargs: Mapping[str, V]) -> Steps[list[Argument]]:
+        """Return the texts of all keys and values in turn; errors are those of `dict`."""
+        if not self._is_alike(arg):
+            return _spelled(dict(arg, **kwargs))
+        # As text: 1 and 1.0 are two keys in Redis, but one in a dict on the way.
+        texts = yield from at(arg.redis, whole(arg._texts, START))
+        return texts + _spelled(kwargs)
+
+    def _is_alike(self, other: object) -> TypeIs[DictPlans[Any, Any]]:
+        """Return whether *other* is in Redis too, and of this colour."""
+        return isinstance(other, DictPlans) and other._client_type is self._client_type
+
+    @operation
+    def to_dict(self) -> Steps[dict[K, V]]:
+        """Return the items as a `dict`.
+
+        `dict(d)` gives the same, but asks for one value after the other.
+        O(n); 1 round trip per 1000 items; not atomic.
+        """
+        return dict((yield from whole(self._items, START)))
+
+    def _keys(self, position: Any) -> Op[tuple[Any, list[K]]]:
+        return self._page(position, lambda raws: self._decode_keys(raws[::2]))
+
+    def _values(self, position: Any) -> Op[tuple[Any, list[V]]]:
+        return self._page(position, lambda raws: self._decode_many(raws[1::2]))
+
+    def _items(self, position: Any) -> Op[tuple[Any, list[tuple[K, V]]]]:
+        return self._page(position, self._decode_items)
+
+    def _texts(self, position: Any) -> Op[tuple[Any, list[bytes]]]:
+        return self._page(position, list)
+
+    def _page(self, position: Any, read: Callable[[list[bytes]], list[Any]]) -> Op[Any]:
+        def page(reply: Any) -> tuple[Any, list[Any]]:
+            following, raws = reply
+            return None if following == START else following, read(raws)
+
+        return Op(("HSCAN", self.key, position, "COUNT", str(PAGE)), page, repeatable=True)
+
+    def _decode_items(self, raws: list[bytes]) -> list[tuple[K, V]]:
+        return list(zip(self._decode_keys(raws[::2]), self._decode_many(raws[1::2]), strict=True))
+
+    def _shown_items(self) -> Steps[list[tuple[Any, Any]]]:
+        """Return the items for a repr, what is broken as it is."""
+        raws = yield from whole(self._texts, START)
+        keys = self._shown(raws[::2], self._decode_key)
+        return list(zip(keys, self._shown(raws[1::2], self._decode), strict=True))
+
+    # --- operators
+
+    def _joined(self, other: Mapping[Any, Any]) -> Steps[Self]:
+        """Return a new dict with the items of this one, then those of *other*."""
+        texts = yield from self._texts_of(other, {})
+        union = yield from self._copied()
+        yield from union._write("HSET", texts, repeatable=True)
+        return union
+
+    def _joined_to(self, other: Mapping[Any, Any]) -> Steps[Self]:
+        """Return a new dict with the items of *other*, then those of this one."""
+        texts = _spelled(other)
+        union = self._like()
+        texts += yield from whole(self._texts, START)
+        yield from union._write("HSET", texts, repeatable=True)
+        return union
+
+
+def _spelled(items: Mapping[Any, Any]) -> list[Argument]:
+    return [text for key in items for text in (encode_key(key), encode(items[key]))]
+
+
+class RedisDict(DictPlans[K, V], Sync, MutableMapping[K, V]):  # noqa: PLW1641 - no hash, as dict
+    """A `dict` whose items live in Redis.
+
+    Stored as one Redis hash at *key*; each field is the JSON text of a key, its value that of the
+    value.
+
+    Differs from `dict`: keys and values must be JSON, and the text of a key is its identity, so 1,
+    1.0, True and "1" are four keys. A tuple stays a tuple in a key; in a value it becomes a list,
+    and a dict comes back with its keys sorted, as strings. Values are copies: `d["x"].append(1)`
+    changes nothing in Redis, `d["x"] += [1]` does. Keyword arguments named `redis` and `key` say
+    where the dict is, and are no items.
+
+    Insertion order holds while Redis stores the hash compactly: by default up to 512 items, with
+    keys and values of up to 64 bytes of JSON. Beyond, the order is arbitrary, and `popitem` takes
+    any item. Iteration reads pages of 1000 and may see what others write meanwhile, which is no
+    error; a dict that shrinks meanwhile may give a key twice. `dict(d)` and `{**d}` ask for one
+    value after the other, `d.to_dict()` does not.
+    """
+
+    @overload
+    def __init__(
+        self,
+        arg: SupportsKeysAndGetItem[K, V] | Iterable[tuple[K, V]] = (),
+        /,
+        *,
+        redis: Any = None,
+        key: str | bytes = "",
+    ) -> None: ...
+    @overload
+    def __init__(
+        self: RedisDict[str, W],
+        arg: SupportsKeysAndGetItem[str, W] | Iterable[tuple[str, W]] = (),
+        /,
+        *,
+        redis: Any = None,
+        key: str | bytes = "",
+        **kwargs: W,
+    ) -> None: ...
+    def __init__(
+        self, arg: Any = (), /, *, redis: Any = None, key: str | bytes = "", **kwargs: Any
+    ) -> None:
+        """Attach to *key*; if *arg* or *kwargs* have items, create the dict.
+
+        Raises KeyExistsError if there are items and the key exists already.
+        O(k); 1 round trip; atomic.
+        """
+        super().__init__(redis=redis, key=key)
+        self._perform(self._fill(arg, kwargs))
+
+    @classmethod
+    def fromkeys(
+        cls,
+        iterable: Iterable[L],
+        value: Any = None,
+        /,
+        *,
+        redis: Any = None,
+        key: str | bytes = "",
+    ) -> RedisDict[L, Any]:
+        """Return a new dict with the keys in *iterable*, each with *value*.
+
+        Raises KeyExistsError if there are keys and the key in Redis exists already.
+        O(k); 1 round trip; atomic.
+        """
+        items: Any = dict.fromkeys(iterable, value)
+        return cast("RedisDict[L, Any]", cls(items, redis=redis, key=key))
+
+    # --- one item
+
+    def __getitem__(self, key: K) -> V:
+        """Return the value of *key*.
+
+        Raises KeyError if it is not there, unless a subclass has `__missing__`.
+        O(1); 1 round trip; atomic.
+        """
+        return self._perform(self._fetch(key))
+
+    def __setitem__(self, key: K, value: V) -> None:
+        """Set the value of *key*.
+
+        Raises TypeError if the key is not hashable or JSON cannot spell it or the value.
+        O(1); 1 round trip; atomic.
+        """
+        self._perform(self._store(key, value))
+
+    def __delitem__(self, key: K) -> None:
+        """Remove *key* and its value.
+
+        Raises KeyError if it is not there.
+        O(1); 1 round trip; atomic.
+        """
+        self._perform(self._delete(key))
+
+    def __contains__(self, key: object) -> bool:
+        """Return whether *key* is there.
+
+        O(1); 1 round trip; atomic.
+        """
+        return self._perform(self._has(key))
+
+    @overload
+    def get(self, key: K, default: None = None, /) -> V | None: ...
+    @overload
+    def get(self, key: K, default: V, /) -> V: ...
+    @overload
+    def get(self, key: K, default: T, /) -> V | T: ...
+    def get(self, key: K, default: Any = None, /) -> Any:
+        """Return the value of *key*, or *default* if it is not there.
+
+        O(1); 1 round trip; atomic.
+        """
+        return self._perform(self._get(key, default))
+
+    @overload
+    def pop(self, key: K, /) -> V: ...
+    @overload
+    def pop(self, key: K, default: V, /) -> V: ...
+    @overload
+    def pop(self, key: K, default: T, /) -> V | T: ...
+    def pop(self, key: K, default: Any = MISSING, /) -> Any:
+        """Remove *key* and return its value, or *default* if it is not there.
+
+        Raises KeyError if it is not there and no *default* is given.
+        O(1); 1 round trip; atomic.
+        """
+        return self._perform(self._pop(key, default))
+
+    @overload
+    def setdefault(self: RedisDict[K, T | None], key: K, default: None = None, /) -> T | None: ...
+    @overload
+    def setdefault(self, key: K, default: V, /) -> V: ...
+    def setdefault(self, key: K, default: Any = None, /) -> Any:
+        """Return the value of *key*; if it is not there, set it to *default* first.
+
+        O(1); 1 round trip; atomic.
+        """
+        return self._perform(self._setdefault(key, default))
+
+    # --- all items
+
+    def __len__(self) -> int:
+        """Return the number of items.
+
+        O(1); 1 round trip; atomic.
+        """
+        return self._perform(self._size())
+
+    def __iter__(self) -> Iterator[K]:
+        """Yield the keys.
+
+        O(n); 1 round trip per 1000 items; not atomic.
+        """
+        return self._walk(self._keys, START)
+
+    def __reversed__(self) -> Iterator[K]:
+        """Yield the keys, the last one first.
+
+        O(n); 1 round trip per 1000 items; not atomic.
+        """
+        warn_about("reversed() of", self)
+        return reversed(self._perform(whole(self._keys, START)))
+
+    def __repr__(self) -> str:
+        """Return `RedisDict{...}` with all items.
+
+        O(n); 1 round trip per 1000 items; not atomic.
+        """
+        warn_about("repr of", self)
+        return braced(self, self._all_shown())
+
+    def _all_shown(self) -> list[tuple[Any, Any]]:
+        return self._perform(self._shown_items())
+
+    def copy(self) -> Self:
+        """Return a copy, with a temporary key.
+
+        O(n); 1 round trip; atomic.
+        """
+        return self._perform(self._copied())
+
+    # The views of the abstract base class would ask for one value after the other.
+
+    def keys(self) -> RedisDictKeys[K]:
+        """Return a view of the keys.
+
+        O(1); 0 round trips; atomic.
+        """
+        return RedisDictKeys(self)
+
+    def values(self) -> RedisDictValues[V]:
+        """Return a view of the values.
+
+        O(1); 0 round trips; atomic.
+        """
+        return RedisDictValues(self)
+
+    def items(self) -> RedisDictItems[K, V]:
+        """Return a view of the items, as pairs.
+
+        O(1); 0 round trips; atomic.
+        """
+        return RedisDictItems(self)
+
+    # --- operators
+
+    def __eq__(self, other: object) -> bool:
+        """Return whether *other* is a mapping with the same items.
+
+        O(n); 1 round trip per 1000 items; not atomic.
+        """
+        if not is_mapping(other):
+            return NotImplemented
+        warn_about("comparing", self)
+        return self.to_dict() == plain(other)
+
+    def __or__(self, other: Mapping[L, W]) -> RedisDict[K | L, V | W]:
+        """Return a RedisDict with a temporary key: the items of both, of *other* where they differ.
+
+        O(n + k); 2 round trips; atomic.
+        """
+        return self._union(self._joined, other)
+
+    def __ror__(self, other: Mapping[L, W]) -> RedisDict[K | L, V | W]:
+        """Return a RedisDict with a temporary key: the items of both, of this where they differ.
+
+        O(n + k); 2 round trips per 1000 items; not atomic.
+        """
+        return self._union(self._joined_to, other)
+
+    def _union(
+        self, join: Callable[[Any], Steps[RedisDict[Any, Any]]], other: object
+    ) -> RedisDict[Any, Any]:
+        if not is_mapping(other):
+            return cast("RedisDict[Any, Any]", NotImplemented)
+        return self._perform(join(other))
+
+    def __ior__(  # type: ignore[misc]  # takes more than __or__, as that of dict
+        self, other: SupportsKeysAndGetItem[K, V] | Iterable[tuple[K, V]]
+    ) -> Self:
+        """Set the items of *other*, which is a mapping or gives pairs.
+
+        O(k); 1 round trip; atomic.
+        """
+        self.update(other)
+        return self
+
+
+def plain(mapping: Mapping[K, V]) -> dict[K, V]:
+    """Return the items of *mapping* as a `dict`, in as few round trips as can be."""
+    return mapping.to_dict() if isinstance(mapping, RedisDict) else dict(mapping)
+
+
+def is_mapping(other: object) -> TypeIs[Mapping[Any, Any]]:
+    """Return whether *other* is any mapping."""
+    return isinstance(other, Mapping)
+
+
+def braced(container: Base, items: Iterable[tuple[Any, Any]]) -> str:
+    """Return how a dict with *items* is shown."""
+    shown = ", ".join(f"{key!r}: {value!r}" for key, value in items)
+    return f"{type(container).__name__}{{{shown}}}"
+
+
+class RedisDictView(Set[T]):  # noqa: PLW1641 - no hash, as views of dict
+    """What the views of the keys and of the items of a RedisDict have in common.
+
+    The operators of the abstract base class would ask for one element after the other. These read
+    the dict once, into a builtin one, and leave the rest to its view: a result is a plain `set`.
+    """
+
+    _mapping: RedisDict[Any, Any]
+
+    @property
+    def mapping(self) -> Mapping[Any, Any]:
+        """The dict, to be read only."""
+        return MappingProxyType(self._mapping)
+
+    def _read(self) -> KeysView[T]:
+        """Return a builtin view of what is there now."""
+        raise NotImplementedError
+
+    def __reversed__(self) -> Iterator[T]:
+        """Yield the elements, the last one first.
+
+        O(n); 1 round trip per 1000 items; not atomic.
+        """
+        return reversed(list(self))
+
+    def __eq__(self, other: object) -> bool:
+        """Return whether *other* is a set with the same elements.
+
+        O(n); 1 round trip per 1000 items; not atomic.
+        """
+        return self._read().__eq__(_builtin(other))
+
+    def __le__(self, other: Set[Any]) -> bool:
+        """Return whether every element is in *other*.
+
+        O(n); 1 round trip per 1000 items; not atomic.
+        """
+        return self._read().__le__(_builtin(other))
+
+    def __lt__(self, other: Set[Any]) -> bool:
+        """Return whether every element is in *other*, which has more.
+
+        O(n); 1 round trip per 1000 items; not atomic.
+        """
+        return self._read().__lt__(_builtin(other))
+
+    def __ge__(self, other: Set[Any]) -> bool:
+        """Return whether everything in *other* is an element.
+
+        O(n); 1 round trip per 1000 items; not atomic.
+        """
+        return self._read().__ge__(_builtin(other))
+
+    def __gt__(self, other: Set[Any]) -> bool:
+        """Return whether everything in *other* is an element, and more.
+
+        O(n); 1 round trip per 1000 items; not atomic.
+        """
+        return self._read().__gt__(_builtin(other))
+
+    def isdisjoint(self, other: Iterable[Any]) -> bool:
+        """Return whether no element is in *other*.
+
+        O(n); 1 round trip per 1000 items; not atomic.
+        """
+        return self._read().isdisjoint(_builtin(other))
+
+    def __and__(self, other: Iterable[Any]) -> set[T]:
+        """Return what is in this view and in *other*, as a `set`.
+
+        O(n); 1 round trip per 1000 items; not atomic.
+        """
+        return self._read() & _builtin(other)
+
+    def __rand__(self, other: Iterable[L]) -> set[L]:
+        """Return what is in *other* and in this view, as a `set`.
+
+        O(n); 1 round trip per 1000 items; not atomic.
+        """
+        return _builtin(other) & self._read()
+
+    def __or__(self, other: Iterable[L]) -> set[T | L]:
+        """Return what is in this view or in *other*, as a `set`.
+
+        O(n); 1 round trip per 1000 items; not atomic.
+        """
+        return self._read() | _builtin(other)
+
+    def __sub__(self, other: Iterable[Any]) -> set[T]:
+        """Return what is in this view and not in *other*, as a `set`.
+
+        O(n); 1 round trip per 1000 items; not atomic.
+        """
+        return self._read() - _builtin(other)
+
+    def __rsub__(self, other: Iterable[L]) -> set[L]:
+        """Return what is in *other* and not in this view, as a `set`.
+
+        O(n); 1 round trip per 1000 items; not atomic.
+        """
+        return _builtin(other) - self._read()
+
+    def __xor__(self, other: Iterable[L]) -> set[T | L]:
+        """Return what is in either this view or *other*, and not in both, as a `set`.
+
+        O(n); 1 round trip per 1000 items; not atomic.
+        """
+        return self._read() ^ _builtin(other)
+
+    __ror__, __rxor__ = __or__, __xor__
+
+
+def _builtin(other: T) -> T:
+    """Return *other*, or a builtin view for one of ours."""
+    return cast("T", other._read()) if isinstance(other, RedisDictView) else other
+
+
+class RedisDictKeys(RedisDictView[K], KeysView[K]):
+    """A view of the keys of a RedisDict, as `dict.keys()` is one of those of a `dict`."""
+
+    def _read(self) -> KeysView[K]:
+        return dict.fromkeys(self._mapping).keys()
+
+    def __repr__(self) -> str:
+        """Return `RedisDictKeys([...])`.
+
+        O(n); 1 round trip per 1000 items; not atomic.
+        """
+        return f"{type(self).__name__}({[key for key, _ in self._mapping._all_shown()]})"
+
+
+class RedisDictItems(RedisDictView["tuple[K, V]"], ItemsView[K, V]):
+    """A view of the items of a RedisDict, as `dict.items()` is one of those of a `dict`."""
+
+    def _read(self) -> KeysView[tuple[K, V]]:
+        return cast("KeysView[tuple[K, V]]", self._mapping.to_dict().items())
+
+    def __contains__(self, item: object) -> bool:
+        """Return whether *item* is a key and its value.
+
+        O(1); 1 round trip; atomic.
+        """
+        if not isinstance(item, tuple) or len(cast("tuple[Any, ...]", item)) != 2:
+            return False
+        key, value = cast("tuple[Any, Any]", item)
+        found = self._mapping.get(key, MISSING)
+        return found is not MISSING and bool(found == value)
+
+    def __iter__(self) -> Iterator[tuple[K, V]]:
+        """Yield the items as pairs.
+
+        O(n); 1 round trip per 1000 items; not atomic.
+        """
+        return self._mapping._walk(self._mapping._items, START)
+
+    def __repr__(self) -> str:
+        """Return `RedisDictItems([...])`.
+
+        O(n); 1 round trip per 1000 items; not atomic.
+        """
+        return f"{type(self).__name__}({self._mapping._all_shown()})"
+
+
+class RedisDictValues(ValuesView[V]):
+    """A view of the values of a RedisDict, as `dict.values()` is one of those of a `dict`."""
+
+    _mapping: RedisDict[Any, V]
+
+    @property
+    def mapping(self) -> Mapping[Any, V]:
+        """The dict, to be read only."""
+        return MappingProxyType(self._mapping)
+
+    def __contains__(self, value: object) -> bool:
+        """Return whether some key has *value*.
+
+        O(n); 1 round trip per 1000 items; not atomic.
+        """
+        return any(found is value or found == value for found in self)
+
+    def __iter__(self) -> Iterator[V]:
+        """Yield the values.
+
+        O(n); 1 round trip per 1000 items; not atomic.
+        """
+        return self._mapping._walk(self._mapping._values, START)
+
+    def __reversed__(self) -> Iterator[V]:
+        """Yield the values, the last one first.
+
+        O(n); 1 round trip per 1000 items; not atomic.
+        """
+        return reversed(list(self))
+
+    def __repr__(self) -> str:
+        """Return `RedisDictValues([...])`.
+
+        O(n); 1 round trip per 1000 items; not atomic.
+        """
+        return f"{type(self).__name__}({[value for _, value in self._mapping._all_shown()]})"

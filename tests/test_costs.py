@@ -1,0 +1,309 @@
+"""Every public operation says what it costs, and costs that."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import re
+from collections import Counter, deque
+from math import ceil
+from typing import NamedTuple
+
+import pytest
+import redis.asyncio as asynchronous
+
+import pottery
+from pottery import AIORedisSet, RedisCounter, RedisDeque, RedisDict, RedisList, RedisSet
+from pottery.base import Base
+
+COST = re.compile(
+    r"O\([^;]+\)[^;]*; (?P<trips>\d+) round trips?(?P<paged> per 1000 items)?; (not )?atomic\."
+)
+BLOCKING = [RedisDict, RedisSet, RedisList, RedisCounter, RedisDeque]
+CONTAINERS = [*BLOCKING, AIORedisSet]
+NO_OPERATIONS = {"__init_subclass__", "__class_getitem__", "__subclasshook__", "__missing__"}
+
+
+class Cost(NamedTuple):
+    """The round trips of a cost line, in all or for each thousand items."""
+
+    trips: int
+    is_paged: bool
+
+
+def operations(container):
+    """Yield the name and the function of each public operation of a class."""
+    for name in sorted(set(dir(container)) - NO_OPERATIONS):
+        function = getattr(container, name)
+        is_ours = str(getattr(function, "__module__", "")).startswith("pottery")
+        is_public = not name.startswith("_") or name.startswith("__")
+        if is_ours and is_public and inspect.isroutine(function):
+            yield name, function
+
+
+def cost(function):
+    line = inspect.getdoc(function).splitlines()[-1]
+    match = COST.fullmatch(line)
+    assert match, f"{function.__qualname__} ends in {line!r}"
+    return Cost(int(match["trips"]), bool(match["paged"]))
+
+
+ALL = [
+    pytest.param(container, name, function, id=f"{container.__name__}.{name}")
+    for container in CONTAINERS
+    for name, function in operations(container)
+]
+
+
+@pytest.mark.parametrize(("container", "name", "function"), ALL)
+def test_docstring_ends_in_a_cost_line(container, name, function):
+    assert cost(function).trips >= 0
+
+
+# --- one call of each operation, on a container of the strings '0' to '4' (counted once each)
+
+MAPPING = {"0": 1, "x": 2}
+
+
+def walk(iterable):
+    return list(iter(iterable))  # list() alone would ask the iterable for its length
+
+
+SET_CALLS = {
+    "__and__": lambda s: s & {"0"},
+    "__contains__": lambda s: "0" in s,
+    "__eq__": lambda s: s == {"0"},
+    "__ge__": lambda s: s >= {"0"},
+    "__gt__": lambda s: s > {"0"},
+    "__iand__": lambda s: s.__iand__({"0"}),
+    "__init__": lambda s: RedisSet("xyz", redis=s.redis, key="new"),
+    "__ior__": lambda s: s.__ior__({"x"}),
+    "__isub__": lambda s: s.__isub__({"0"}),
+    "__iter__": walk,
+    "__ixor__": lambda s: s.__ixor__({"x"}),
+    "__le__": lambda s: s <= {"0"},
+    "__len__": len,
+    "__lt__": lambda s: s < {"0"},
+    "__or__": lambda s: s | {"x"},
+    "__rand__": lambda s: {"0"} & s,
+    "__repr__": repr,
+    "__ror__": lambda s: {"x"} | s,
+    "__rsub__": lambda s: {"x"} - s,
+    "__rxor__": lambda s: {"x"} ^ s,
+    "__sub__": lambda s: s - {"0"},
+    "__xor__": lambda s: s ^ {"x"},
+    "add": lambda s: s.add("x"),
+    "clear": lambda s: s.clear(),
+    "contains_many": lambda s: s.contains_many("0", "x"),
+    "copy": lambda s: s.copy(),
+    "difference": lambda s: s.difference({"0"}),
+    "difference_update": lambda s: s.difference_update({"0"}),
+    "discard": lambda s: s.discard("0"),
+    "intersection": lambda s: s.intersection({"0"}),
+    "intersection_update": lambda s: s.intersection_update({"0"}),
+    "isdisjoint": lambda s: s.isdisjoint({"0"}),
+    "issubset": lambda s: s.issubset({"0"}),
+    "issuperset": lambda s: s.issuperset({"0"}),
+    "pop": lambda s: s.pop(),
+    "remove": lambda s: s.remove("0"),
+    "symmetric_difference": lambda s: s.symmetric_difference({"x"}),
+    "symmetric_difference_update": lambda s: s.symmetric_difference_update({"x"}),
+    "to_set": lambda s: s.to_set(),
+    "union": lambda s: s.union({"x"}),
+    "update": lambda s: s.update({"x"}),
+}
+SEQUENCE_CALLS = {
+    "__add__": lambda s: s + builtin(s)(["x"]),
+    "__contains__": lambda s: "4" in s,
+    "__delitem__": lambda s: s.__delitem__(2),
+    "__eq__": lambda s: s == builtin(s)(["x"]),
+    "__ge__": lambda s: s >= builtin(s)(["x"]),
+    "__getitem__": lambda s: s[2],
+    "__gt__": lambda s: s > builtin(s)(["x"]),
+    "__iadd__": lambda s: s.__iadd__(["x"]),
+    "__imul__": lambda s: s.__imul__(3),
+    "__init__": lambda s: type(s)("xyz", redis=s.redis, key="new"),
+    "__iter__": walk,
+    "__le__": lambda s: s <= builtin(s)(["x"]),
+    "__len__": len,
+    "__lt__": lambda s: s < builtin(s)(["x"]),
+    "__mul__": lambda s: s * 3,
+    "__radd__": lambda s: builtin(s)(["x"]) + s,
+    "__repr__": repr,
+    "__reversed__": lambda s: walk(reversed(s)),
+    "__rmul__": lambda s: 3 * s,
+    "__setitem__": lambda s: s.__setitem__(2, "x"),
+    "append": lambda s: s.append("x"),
+    "clear": lambda s: s.clear(),
+    "copy": lambda s: s.copy(),
+    "count": lambda s: s.count(4),
+    "extend": lambda s: s.extend("xyz"),
+    "index": lambda s: s.index("3", 1, 4),
+    "insert": lambda s: s.insert(2, "x"),
+    "pop": lambda s: s.pop(),
+    "remove": lambda s: s.remove("3"),
+    "reverse": lambda s: s.reverse(),
+}
+LIST_CALLS = SEQUENCE_CALLS | {
+    "sort": lambda s: s.sort(reverse=True),
+    "to_list": lambda s: s.to_list(),
+}
+DEQUE_CALLS = SEQUENCE_CALLS | {
+    "appendleft": lambda s: s.appendleft("x"),
+    "extendleft": lambda s: s.extendleft("xyz"),
+    "popleft": lambda s: s.popleft(),
+    "rotate": lambda s: s.rotate(2),
+}
+DICT_CALLS = {
+    "__contains__": lambda d: "0" in d,
+    "__delitem__": lambda d: d.__delitem__("0"),
+    "__eq__": lambda d: d == MAPPING,
+    "__getitem__": lambda d: d["0"],
+    "__init__": lambda d: type(d)(MAPPING, redis=d.redis, key="new"),
+    "__ior__": lambda d: d.__ior__(builtin(d)(MAPPING)),
+    "__iter__": walk,
+    "__len__": len,
+    "__or__": lambda d: d | builtin(d)(MAPPING),
+    "__repr__": repr,
+    "__reversed__": lambda d: walk(reversed(d)),
+    "__ror__": lambda d: builtin(d)(MAPPING) | d,
+    "__setitem__": lambda d: d.__setitem__("x", 1),
+    "clear": lambda d: d.clear(),
+    "copy": lambda d: d.copy(),
+    "fromkeys": lambda d: type(d).fromkeys("xyz", 1, redis=d.redis, key="new"),
+    "get": lambda d: d.get("0"),
+    "items": lambda d: d.items(),
+    "keys": lambda d: d.keys(),
+    "pop": lambda d: d.pop("0"),
+    "popitem": lambda d: d.popitem(),
+    "setdefault": lambda d: d.setdefault("x", 1),
+    "to_dict": lambda d: d.to_dict(),
+    "update": lambda d: d.update(MAPPING),
+    "values": lambda d: d.values(),
+}
+COUNTER_CALLS = DICT_CALLS | {
+    "__add__": lambda c: c + Counter(MAPPING),
+    "__and__": lambda c: c & Counter(MAPPING),
+    "__ge__": lambda c: c >= Counter(MAPPING),
+    "__gt__": lambda c: c > Counter(MAPPING),
+    "__iadd__": lambda c: c.__iadd__(Counter(MAPPING)),
+    "__iand__": lambda c: c.__iand__(Counter(MAPPING)),
+    "__isub__": lambda c: c.__isub__(Counter(MAPPING)),
+    "__le__": lambda c: c <= Counter(MAPPING),
+    "__lt__": lambda c: c < Counter(MAPPING),
+    "__neg__": lambda c: -c,
+    "__pos__": lambda c: +c,
+    "__radd__": lambda c: Counter(MAPPING) + c,
+    "__rand__": lambda c: Counter(MAPPING) & c,
+    "__rsub__": lambda c: Counter(MAPPING) - c,
+    "__sub__": lambda c: c - Counter(MAPPING),
+    "elements": lambda c: list(c.elements()),
+    "most_common": lambda c: c.most_common(2),
+    "subtract": lambda c: c.subtract(MAPPING),
+    "to_counter": lambda c: c.to_counter(),
+    "total": lambda c: c.total(),
+}
+CALLS = {
+    RedisSet: SET_CALLS,
+    RedisList: LIST_CALLS,
+    RedisDeque: DEQUE_CALLS,
+    RedisDict: DICT_CALLS,
+    RedisCounter: COUNTER_CALLS,
+}
+# Operations that say of themselves that they never work, so they cost nothing.
+NEVER = {(RedisCounter, "fromkeys")}
+
+
+def builtin(container):
+    kinds = {RedisList: list, RedisDeque: deque, RedisDict: dict, RedisCounter: Counter}
+    return kinds[type(container)]
+
+
+def filled(container, client, items):
+    if container is RedisDict:
+        return RedisDict(dict.fromkeys(items, 1), redis=client, key="filled")
+    return container(items, redis=client, key="filled")
+
+
+@pytest.fixture(autouse=True)
+def no_garbage():
+    """Forget the temporary containers of other tests, so that their keys are not unlinked here."""
+    pottery._plan.ABANDONED.clear()
+
+
+MEASURED = [param for param in ALL if param.values[0] in BLOCKING and param.values[:2] not in NEVER]
+
+
+@pytest.mark.parametrize(("container", "name", "function"), MEASURED)
+def test_operation_takes_the_round_trips_that_it_says(container, name, function, redis, commands):
+    call = CALLS[container][name]
+    call(filled(container, redis, [str(n) for n in range(5)]))  # so that its script is known
+    redis.flushdb()
+    target = filled(container, redis, [str(n) for n in range(5)])
+
+    with commands(redis) as sent:
+        result = call(target)
+
+    assert len(sent) == cost(function).trips, sent
+    del result
+
+
+PAGED = [param for param in MEASURED if cost(param.values[2]).is_paged]
+
+
+@pytest.mark.parametrize(("container", "name", "function"), PAGED)
+def test_long_container_is_read_in_pages(container, name, function, redis, commands):
+    count = 25_000
+    target = filled(container, redis, [f"item {n}" for n in range(count)])
+
+    with commands(redis) as sent:
+        CALLS[container][name](target)
+
+    trips = cost(function).trips
+    assert 2 <= len(sent) <= trips * (ceil(count / 1000) + 1)
+
+
+async def read(container):
+    return [item async for item in container]
+
+
+ASYNC_CALLS = {name: call for name, call in SET_CALLS.items() if not name.startswith("__")} | {
+    "create": lambda s: AIORedisSet.create("xyz", redis=s.redis, key="new"),
+    "has": lambda s: s.has("0"),
+    "size": lambda s: s.size(),
+    "__aiter__": read,
+}
+ASYNC = [param for param in ALL if param.values[0] is AIORedisSet and param.values[1] != "__init__"]
+
+
+async def perform(call, url):
+    client = asynchronous.Redis.from_url(url)
+    await call(AIORedisSet(redis=client, key="filled"))
+    await (client.aclose() if hasattr(client, "aclose") else client.close())
+
+
+@pytest.mark.parametrize(
+    ("name", "function"), [pytest.param(*param.values[1:], id=param.id) for param in ASYNC]
+)
+def test_asynchronous_operation_takes_the_round_trips_that_it_says(
+    name, function, redis, server, commands
+):
+    for _ in range(2):  # the first time, the server may not know the script
+        redis.flushdb()
+        pottery._plan.ABANDONED.clear()
+        RedisSet("01234", redis=redis, key="filled")
+        with commands(redis) as sent:
+            asyncio.run(perform(ASYNC_CALLS[name], server.url))
+    assert len(sent) == cost(function).trips, sent
+
+
+def test_attaching_and_having_no_key_take_no_round_trip(redis, commands):
+    with commands(redis) as sent:
+        attached = [container(redis=redis, key="k") for container in BLOCKING]
+        temporary = [container(redis=redis) for container in BLOCKING]
+    assert (len(attached), len(temporary), sent) == (5, 5, [])
+
+
+def test_every_container_of_the_api_is_measured():
+    api = [getattr(pottery, name) for name in pottery.__all__]
+    assert {one for one in api if isinstance(one, type) and issubclass(one, Base)} == {*CONTAINERS}

@@ -1,0 +1,86 @@
+"""Who imports whom, and what importing does."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import pottery
+
+PACKAGE = Path(pottery.__file__).parent
+MODULES = sorted(path.stem for path in PACKAGE.glob("*.py"))
+# From the bottom up; a module imports only from tiers below its own.
+TIERS = [
+    {"exceptions", "_json", "testing"},
+    {"_plan"},
+    {"_script", "_temporary"},
+    {"base"},
+    {"_sequence", "dict", "set"},
+    {"counter", "deque", "list"},
+    {"__init__"},
+]
+# Only the driver knows threads, event loops, sockets and sleep.
+WAITING = {"asyncio", "threading", "socket", "selectors", "time", "concurrent", "multiprocessing"}
+MAY_WAIT = {"_plan", "testing"}
+
+
+def tree(module):
+    return ast.parse((PACKAGE / f"{module}.py").read_text())
+
+
+def imports(node):
+    for part in ast.walk(node):
+        if isinstance(part, ast.Import):
+            yield from (alias.name for alias in part.names)
+        elif isinstance(part, ast.ImportFrom):
+            assert part.level == 0, "imports are absolute"
+            yield part.module
+            yield from (f"{part.module}.{alias.name}" for alias in part.names)
+
+
+def test_every_module_has_a_tier():
+    assert set().union(*TIERS) == set(MODULES)
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_module_imports_only_from_lower_tiers(module):
+    tier = next(number for number, tier in enumerate(TIERS) if module in tier)
+    below = set().union(*TIERS[:tier])
+    ours = {name.split(".")[1] for name in imports(tree(module)) if name.startswith("pottery.")}
+    assert ours & set(MODULES) <= below
+
+
+@pytest.mark.parametrize("module", sorted(set(MODULES) - MAY_WAIT))
+def test_only_the_driver_blocks_or_awaits(module):
+    assert not {name.split(".")[0] for name in imports(tree(module))} & WAITING
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_no_import_inside_a_function(module):
+    functions = [node for node in ast.walk(tree(module)) if isinstance(node, ast.FunctionDef)]
+    assert not [name for function in functions for name in imports(function)]
+
+
+def test_importing_opens_no_client_and_patches_nothing():
+    program = """
+import json, socket, sys, threading
+dumps, default = json.dumps, json.JSONEncoder.default
+def refuse(*_): raise AssertionError("importing connects")
+socket.socket.connect = refuse
+import pottery
+assert (json.dumps, json.JSONEncoder.default) == (dumps, default)
+assert threading.active_count() == 1
+assert "pottery.testing" not in sys.modules
+"""
+    subprocess.run([sys.executable, "-c", program], check=True)
+
+
+def test_star_import_gives_the_api():
+    names: dict[str, object] = {}
+    exec("from pottery import *", names)
+    assert set(pottery.__all__) <= set(names)
+    assert pottery.__all__ == sorted(pottery.__all__)

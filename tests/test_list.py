@@ -1,0 +1,216 @@
+"""What is special about RedisList."""
+
+from __future__ import annotations
+
+import threading
+
+import pytest
+from redis.exceptions import ResponseError
+
+from pottery import InefficientAccessWarning, RedisDeque, RedisList, _sequence
+from pottery.list import EXCHANGE
+from pottery.testing import RedisServer
+
+SIZES = [0, 1, 999, 9_999, 10_000, 10_001, 10_002, 11_001, 11_002, 25_000]
+
+
+@pytest.mark.parametrize("size", SIZES)
+def test_pages_join_into_what_was_there(redis, size):
+    numbers, expected = RedisList(range(size), redis=redis), list(range(size))
+    assert list(numbers) == expected
+    assert list(reversed(numbers)) == expected[::-1]
+    assert numbers.to_list() == expected
+
+
+SLICES = [
+    slice(None),
+    slice(5, None),
+    slice(10_001),
+    slice(3, 11_004),
+    slice(1, 25_000, 7),
+    slice(None, None, -1),
+    slice(-11_000, None),
+    slice(5, -5),
+    slice(20_000, 3, -3),
+]
+
+
+@pytest.mark.parametrize("part", SLICES)
+def test_slices_of_long_lists(redis, part):
+    numbers = RedisList(range(12_000), redis=redis)
+    assert numbers[part] == list(range(12_000))[part]
+
+
+CHANGES = {
+    "reverse": lambda items: items.reverse(),
+    "sort": lambda items: items.sort(reverse=True),
+    "insert": lambda items: items.insert(2, 9),
+    "remove": lambda items: items.remove(3),
+    "assign all": lambda items: items.__setitem__(slice(None), [1]),
+    "assign some": lambda items: items.__setitem__(slice(None, None, 2), "abc"),
+    "delete some": lambda items: items.__delitem__(slice(None, None, 2)),
+    "repeat": lambda items: items.__imul__(3),
+}
+
+
+@pytest.mark.parametrize("change", CHANGES.values(), ids=CHANGES)
+def test_change_in_place_keeps_the_expiry(redis, change):
+    numbers = RedisList(range(5), redis=redis, key="l")
+    redis.expire("l", 100)
+    expected = list(range(5))
+    change(expected)
+
+    change(numbers)
+
+    assert list(numbers) == expected
+    assert 90 < redis.ttl("l") <= 100
+
+
+def test_emptied_list_leaves_no_key(redis):
+    numbers = RedisList(range(5), redis=redis, key="l")
+    numbers[:] = []
+    assert not redis.exists("l")
+    assert numbers[:] == []
+
+
+def test_element_in_the_middle_is_warned_about(redis):
+    numbers = RedisList(range(5), redis=redis, key="l")
+    with pytest.warns(InefficientAccessWarning, match="a middle index of RedisList 'l'") as caught:
+        assert numbers[2] == 2
+    assert caught[0].filename == __file__
+
+
+def test_key_of_another_type_is_redis_error_and_stays_as_it_is(redis):
+    redis.set("k", "text")
+    items = RedisList(redis=redis, key="k")
+    calls = [
+        lambda: items.append(1),
+        lambda: items.insert(1, 1),
+        lambda: items[0],
+        lambda: items.__setitem__(0, 1),
+        lambda: items.__setitem__(slice(1), [1]),
+        items.sort,
+        items.reverse,
+        lambda: items.remove(1),
+        lambda: items.pop(3),
+        lambda: items + [1],
+        lambda: len(items),
+    ]
+    for call in calls:
+        with pytest.raises(ResponseError, match="WRONGTYPE"):
+            call()
+    assert redis.get("k") in (b"text", "text")
+
+
+def test_element_that_json_cannot_spell_leaves_everything_as_it_was(redis):
+    items = RedisList([1], redis=redis, key="l")
+    calls = [
+        lambda: items.append(b"x"),
+        lambda: items.extend([2, {3}]),
+        lambda: items.insert(0, object()),
+        lambda: items.__setitem__(0, 1j),
+        lambda: items.__setitem__(slice(None), [2, b"x"]),
+        lambda: items + [b"x"],
+    ]
+    for call in calls:
+        with pytest.raises(TypeError, match="not JSON serializable"):
+            call()
+    assert list(items) == [1]
+
+
+def test_lists_of_two_servers_are_joined_through_python(redis):
+    with RedisServer() as other_server, other_server.client() as other:
+        here, there = RedisList([1], redis=redis), RedisList([2, 3], redis=other)
+        here += there
+        both = here + there
+        assert (list(here), list(both), both.redis) == ([1, 2, 3], [1, 2, 3, 2, 3], redis)
+
+
+def test_list_and_deque_beside_each_other_are_joined_by_the_server(redis, commands):
+    items, more = RedisList([1], redis=redis, key="l"), RedisDeque([2, 3], redis=redis, key="d")
+    items.extend(more)
+    with commands(redis) as sent:
+        items.extend(more)
+    assert len(sent) == 1
+    assert list(items) == [1, 2, 3, 2, 3]
+
+
+def test_removal_by_value_takes_the_element_that_was_compared(redis):
+    items = RedisList([{"a": 1}, [1.0], {"a": True}], redis=redis)
+    items.remove({"a": 1.0})
+    items.remove([True])
+    assert list(items) == [{"a": True}]
+
+
+class Disturbed(RedisList):
+    """Somebody pushes between the first two steps of each operation."""
+
+    def _send(self, op):
+        reply = super()._send(op)
+        if op.args[0] == "LRANGE" and self.redis.llen(self.key) < 3:
+            self.redis.lpush(self.key, "0")
+        return reply
+
+
+def test_search_starts_again_if_the_list_moved_under_it(redis):
+    items = Disturbed([["x"], ["y"]], redis=redis, key="l")
+    items.remove(["y"])
+    assert list(items) == [0, ["x"]]
+
+
+def test_sort_reads_again_what_changed_under_it(redis):
+    numbers = RedisList([3, 1, 2], redis=redis, key="l")
+    numbers.sort(key=lambda number: redis.rpush("l", "0") if len(numbers) < 6 else number)
+    assert sorted(numbers) == [0, 0, 0, 1, 2, 3]
+    assert numbers.count(0) == 3
+
+
+def test_sort_gives_up_when_others_write_all_the_time(redis):
+    numbers = RedisList([2, 1], redis=redis, key="l")
+    with pytest.raises(ValueError, match="list modified during sort"):
+        numbers.sort(key=lambda number: number if number != 2 else redis.rpush("l", "0"))
+
+
+def test_exchange_tells_apart_lists_whose_texts_join_alike(redis):
+    redis.rpush("l", '"a"1', "2")
+    assert RedisList(redis=redis, key="l")._perform(EXCHANGE(("l",), ("no such digest", "1"))) == 0
+
+
+def test_many_threads_insert_and_take_every_element_once(redis):
+    items = RedisList([0] * 10, redis=redis, key="l")
+    taken = []
+
+    def work():
+        for number in range(50):
+            items.insert(5, number)
+            taken.append(items.pop(5))
+
+    threads = [threading.Thread(target=work) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert sorted(taken) == sorted(list(range(50)) * 8)
+    assert len(items) == 10
+
+
+def test_half_a_million_arguments_go_at_once_and_more_in_parts(redis, monkeypatch, commands):
+    monkeypatch.setattr("pottery.base.MOST_ARGUMENTS", 100)
+    with commands(redis) as sent:
+        items = RedisList(range(250), redis=redis, key="l")
+        items.extend(range(250))
+    assert [words[0] for words in sent] == ["EVALSHA", *["RPUSH"] * 5]
+    assert list(items) == [*range(250), *range(250)]
+
+
+def test_no_index_is_too_large(redis):
+    items = RedisList("abc", redis=redis, key="l")
+    for index in (10**30, -(10**30), _sequence.LAST + 1):
+        with pytest.raises(IndexError):
+            items[index]
+        with pytest.raises(IndexError):
+            items[index] = 1
+        with pytest.raises(IndexError):
+            items.pop(index)
+    items.insert(10**30, "d")
+    assert items[-(10**30) : 10**30] == list("abcd")

@@ -1,0 +1,146 @@
+"""The types of the API, as a user's type checker sees them; never run."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import (
+    AsyncIterator,
+    Coroutine,
+    Iterator,
+    MutableMapping,
+    MutableSequence,
+    MutableSet,
+)
+from typing import Any
+
+from redis import Redis
+from typing_extensions import assert_type
+
+from pottery import (
+    AIORedisSet,
+    DecodeError,
+    KeyExistsError,
+    OutcomeUnknown,
+    RedisCounter,
+    RedisDeque,
+    RedisDict,
+    RedisList,
+    RedisSet,
+)
+
+client = Redis()
+
+
+def sets(s: RedisSet[str], numbers: RedisSet[int]) -> None:
+    assert_type(RedisSet("abc", redis=client, key="s"), RedisSet[str])
+    assert_type(s.add("x"), None)
+    assert_type(s.pop(), str)
+    assert_type("x" in s, bool)
+    assert_type(len(s), int)
+    assert_type(iter(s), Iterator[str])
+    assert_type(s.contains_many("x", 1), list[bool])
+    assert_type(s.union({"x"}), set[str])
+    assert_type(s.to_set(), set[str])
+    assert_type(s | {1}, RedisSet[str | int])
+    assert_type(s & {1}, RedisSet[str])
+    assert_type(s - numbers, RedisSet[str])
+    assert_type(s <= {"x"}, bool)
+    assert_type(s.issubset(["x"]), bool)
+    assert_type(s.copy(), RedisSet[str])
+    s |= {"y"}
+    s &= {"y", 1}
+    s.add(1)  # type: ignore[arg-type] # pyright: ignore[reportArgumentType]
+    as_abc: MutableSet[str] = s
+    as_abc.discard("x")
+
+
+async def asynchronous_sets(s: AIORedisSet[str]) -> None:
+    assert_type(await AIORedisSet.create("abc", redis=client, key="s"), AIORedisSet[str])
+    await assert_type(s.add("x"), Coroutine[Any, Any, None])
+    assert_type(await s.add("x"), None)
+    assert_type(await s.pop(), str)
+    assert_type(await s.has("x"), bool)
+    assert_type(await s.size(), int)
+    assert_type(await s.contains_many("x", 1), list[bool])
+    assert_type(await s.union({"x"}), set[str])
+    assert_type(await s.copy(), AIORedisSet[str])
+    assert_type(s.__aiter__(), AsyncIterator[str])
+    assert_type([x async for x in s], list[str])
+    await s.add(1)  # type: ignore[arg-type] # pyright: ignore[reportArgumentType]
+    s.add("forgotten")  # type: ignore[unused-coroutine] # pyright: ignore[reportUnusedCoroutine]
+
+
+def lists(items: RedisList[int]) -> None:
+    assert_type(RedisList([1], redis=client, key="l"), RedisList[int])
+    assert_type(items[0], int)
+    assert_type(items[1:], list[int])
+    assert_type(items.pop(), int)
+    assert_type(items.pop(0), int)
+    assert_type(items.index(1), int)
+    assert_type(items.to_list(), list[int])
+    assert_type(items.copy(), RedisList[int])
+    assert_type(items + [1], RedisList[int])
+    assert_type(items * 2, RedisList[int])
+    assert_type(iter(items), Iterator[int])
+    assert_type(reversed(items), Iterator[int])
+    assert_type(items < [1], bool)
+    items[0] = 1
+    items[0:2] = [1, 2]
+    del items[0], items[1:]
+    items += [1]
+    items *= 2
+    items.sort(key=str, reverse=True)
+    items.append("x")  # type: ignore[arg-type] # pyright: ignore[reportArgumentType]
+    as_abc: MutableSequence[int] = items
+    as_abc.reverse()
+
+
+def deques(items: RedisDeque[int]) -> None:
+    assert_type(RedisDeque([1], 5, redis=client, key="d"), RedisDeque[int])
+    assert_type(items.maxlen, int | None)
+    assert_type(items.popleft(), int)
+    assert_type(items.pop(), int)
+    assert_type(items[0], int)
+    assert_type(items.rotate(-1), None)
+    assert_type(items.copy(), RedisDeque[int])
+    items.extendleft([1, 2])
+    items.appendleft("x")  # type: ignore[arg-type] # pyright: ignore[reportArgumentType]
+
+
+def dicts(d: RedisDict[str, int]) -> None:
+    assert_type(RedisDict({"a": 1}, redis=client, key="d"), RedisDict[str, int])
+    assert_type(d["a"], int)
+    assert_type(d.get("a"), int | None)
+    assert_type(d.get("a", "none"), int | str)
+    assert_type(d.pop("a"), int)
+    assert_type(d.pop("a", None), int | None)
+    assert_type(d.popitem(), tuple[str, int])
+    assert_type(d.setdefault("a", 1), int)
+    assert_type(d.to_dict(), dict[str, int])
+    assert_type(d.copy(), RedisDict[str, int])
+    assert_type(list(d.items()), list[tuple[str, int]])
+    assert_type(list(d.keys()), list[str])
+    assert_type(list(d.values()), list[int])
+    assert_type("a" in d, bool)
+    d["a"] = "x"  # type: ignore[assignment] # pyright: ignore[reportArgumentType]
+    as_abc: MutableMapping[str, int] = d
+    as_abc.update({"a": 1})
+
+
+def counters(c: RedisCounter[str]) -> None:
+    assert_type(RedisCounter("abc", redis=client, key="c"), RedisCounter[str])
+    assert_type(c["a"], int)
+    assert_type(c.most_common(3), list[tuple[str, int]])
+    assert_type(list(c.elements()), list[str])
+    assert_type(c.total(), int)
+    assert_type(c.to_counter(), Counter[str])
+    assert_type(c + Counter("a"), Counter[str])
+    c.update("abc")
+    c.subtract({"a": 1})
+    c += Counter("a")
+
+
+def errors(exists: KeyExistsError, broken: DecodeError, unknown: OutcomeUnknown) -> None:
+    assert_type(exists.key, str | bytes | None)
+    assert_type(broken.raw, bytes)
+    assert_type(unknown.command, str)
