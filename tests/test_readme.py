@@ -1,0 +1,44 @@
+"""Every example in the README, in docs/ and in docstrings, run as it is written."""
+
+from __future__ import annotations
+
+import doctest
+import pkgutil
+from importlib import import_module
+from pathlib import Path
+
+import pytest
+
+import pottery
+
+ROOT = Path(__file__).parents[1]
+PAGES = [ROOT / "README.md", *sorted(ROOT.glob("docs/*.md"))]
+MODULES = [found.name for found in pkgutil.iter_modules(pottery.__path__, "pottery.")]
+README_URL = "redis://localhost:6379/1"
+API = {name: getattr(pottery, name) for name in pottery.__all__}
+
+
+def run(tests):
+    """Run doctests, and fail with what they print."""
+    said = []
+    runner = doctest.DocTestRunner()
+    for test in tests:
+        runner.run(test, out=said.append)
+    if said:
+        pytest.fail("".join(said), pytrace=False)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_examples_of_page_do_what_it_says(page, redis, server):
+    text = page.read_text(encoding="utf-8").replace(README_URL, server.url)
+
+    # The README stands for itself, and makes its own client; the pages of docs/ may say `redis`.
+    given = {} if page.name == "README.md" else {"redis": redis, **API}
+    run([doctest.DocTestParser().get_doctest(text, given, page.name, str(page), 0)])
+
+
+@pytest.mark.parametrize("name", [*MODULES, "pottery"])
+def test_examples_of_docstrings_do_what_they_say(name, redis):
+    module = import_module(name)
+
+    run(doctest.DocTestFinder().find(module, extraglobs={"redis": redis, **API}))
