@@ -15,9 +15,9 @@ from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar, cast
 from redis.exceptions import ResponseError
 
 from pottery._json import encode, spellings
-from pottery._plan import Op, Sync, nothing, operation, same, whole
+from pottery._plan import Op, nothing, operation, same, whole
 from pottery._script import Script
-from pottery.base import PAGE, WHOLE, Base, warn_about
+from pottery.base import PAGE, WHOLE, Base, Container, warn_about
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -168,10 +168,15 @@ limit(KEYS[1], ARGV[2])
 REPEAT = Script(
     LIMIT
     + """
--- KEYS[1] list, KEYS[2] what is appended to it; ARGV[1] how often, ARGV[2] most elements or ''
-local elements = redis.call('LRANGE', KEYS[2], 0, -1)
-for _ = 1, tonumber(ARGV[1]) do spread('RPUSH', KEYS[1], elements) end
+-- KEYS[1] list, KEYS[2] what is appended to it; ARGV[1] how often, ARGV[2] most elements or '';
+-- returns whether a Redis list can be so long
+local elements, times = redis.call('LRANGE', KEYS[2], 0, -1), tonumber(ARGV[1])
+if #elements == 0 then return 1 end
+if ARGV[2] ~= '' then times = math.min(times, math.ceil(tonumber(ARGV[2]) / #elements)) end
+if #elements * times >= 2 ^ 32 then return 0 end
+for _ = 1, times do spread('RPUSH', KEYS[1], elements) end
 limit(KEYS[1], ARGV[2])
+return 1
 """
 )
 
@@ -232,14 +237,12 @@ class SequencePlans(Base, Generic[T]):
 
         O(1) at the ends, else O(n); 1 round trip; atomic.
         """
-        at, text = as_index(index), encode(item)
+        at, text = ssize(index), encode(item)
         if not (yield from INSERT((self.key,), (str(at), self._most(), text))):
             raise IndexError(f"{self._noun} already at its maximum size")
 
     def _fetch(self, index: int) -> Steps[T]:
-        raw = None
-        if -LAST <= index <= LAST:
-            raw = yield from Op(("LINDEX", self.key, str(index)), same, repeatable=True)
+        raw = yield from Op(("LINDEX", self.key, str(index)), same, repeatable=True)
         if raw is None:
             raise IndexError(f"{self._noun} index out of range")
         item: T = self._decode(raw)
@@ -248,7 +251,7 @@ class SequencePlans(Base, Generic[T]):
     def _store(self, index: int, item: T) -> Steps[None]:
         text = encode(item)
         try:
-            yield from Op(("LSET", self.key, self._within(index), text), nothing)
+            yield from Op(("LSET", self.key, str(index), text), nothing)
         except ResponseError as error:
             if "index out of range" in str(error) or "no such key" in str(error):
                 raise IndexError(self._no_such_place) from None
@@ -256,13 +259,8 @@ class SequencePlans(Base, Generic[T]):
 
     _no_such_place: ClassVar[str]
 
-    def _within(self, index: int) -> str:
-        if -LAST <= index <= LAST:
-            return str(index)
-        raise IndexError(self._no_such_place)
-
     def _delete(self, index: int) -> Steps[None]:
-        if isinstance((yield from TAKE((self.key,), (self._within(index),))), int):
+        if isinstance((yield from TAKE((self.key,), (str(index),))), int):
             raise IndexError(self._no_such_place)
 
     # --- by value
@@ -288,9 +286,9 @@ class SequencePlans(Base, Generic[T]):
         if texts is None:
             return (yield from self._search(item, start, stop))
         if everywhere and len(texts) == 1:
-            return (yield from Op(("LPOS", self.key, texts[0]), _place, repeatable=True))
+            return (yield from Op(("LPOS", self.key, texts[0]), _found, repeatable=True))
         bounds = text_of_bound(start), text_of_bound(stop)
-        return (yield from INDEX((self.key,), (*bounds, *texts), _place))
+        return (yield from INDEX((self.key,), (*bounds, *texts), _found))
 
     def _search(self, item: object, start: int | None, stop: int | None) -> Steps[int | None]:
         items = yield from whole(self._items, 0)
@@ -351,6 +349,14 @@ class SequencePlans(Base, Generic[T]):
         """
         yield from REVERSE((self.key,), (), nothing)
 
+    @operation
+    def to_list(self) -> Steps[list[T]]:
+        """Return the elements as a `list`.
+
+        O(n); 1 round trip per 1000 items; not atomic.
+        """
+        return (yield from whole(self._items, 0))
+
     def _size(self) -> Op[int]:
         return Op(("LLEN", self.key), int, repeatable=True)
 
@@ -397,16 +403,20 @@ class SequencePlans(Base, Generic[T]):
 
     def _repeated(self, times: int) -> Steps[Self]:
         new = self._like()
-        yield from REPEAT((new.key, self.key), (str(max(times, 0)), self._most()), nothing)
+        yield from self._append_itself(new.key, max(times, 0))
         return new
 
     def _repeat(self, times: int) -> Plan[None]:
         if times <= 0:
             return Op(("UNLINK", self.key), nothing, repeatable=True)
-        return REPEAT((self.key, self.key), (str(times - 1), self._most()), nothing)
+        return self._append_itself(self.key, times - 1)
+
+    def _append_itself(self, key: str | bytes, times: int) -> Steps[None]:
+        if not (yield from REPEAT((key, self.key), (str(times), self._most()))):
+            raise MemoryError
 
 
-def _place(reply: int | None) -> int | None:
+def _found(reply: int | None) -> int | None:
     return reply
 
 
@@ -418,13 +428,27 @@ def text_of_bound(position: int | None) -> str:
     return "" if position is None else str(position)
 
 
-class RedisSequence(SequencePlans[T], Sync, MutableSequence[T]):  # noqa: PLW1641 - no hash, as list
+class RedisSequence(SequencePlans[T], Container, MutableSequence[T]):  # noqa: PLW1641 - no hash, as list
     """The syntax of a sequence, blocking: what RedisList and RedisDeque share.
 
     The mixins of MutableSequence would ask for one element after the other; none is left.
     """
 
     _builtin: ClassVar[type]  # what is compared and concatenated with this
+
+    def _place(self, index: Any) -> int:
+        """Return *index* as an integer, with a warning if it is neither end."""
+        try:
+            at = ssize(index)
+        except TypeError:
+            raise TypeError(self._wrong_index.format(type(index).__name__)) from None
+        except OverflowError:
+            raise IndexError("cannot fit 'int' into an index-sized integer") from None
+        if at not in (0, -1):
+            warn_about("a middle index of", self, 4)
+        return at
+
+    _wrong_index: ClassVar[str]
 
     def __len__(self) -> int:
         """Return the number of elements.
@@ -557,9 +581,19 @@ class RedisSequence(SequencePlans[T], Sync, MutableSequence[T]):  # noqa: PLW164
         return repr(self._shown(self._perform(whole(self._texts, 0)), self._decode))
 
 
-def _times(times: object) -> int:
+def ssize(number: Any) -> int:
+    """Return *number* as an integer; OverflowError if no list of Python could count so far."""
+    integer = as_index(number)
+    if abs(integer) > LAST:
+        raise OverflowError("Python int too large to convert to C ssize_t")
+    return integer
+
+
+def _times(times: Any) -> int:
     try:
-        return as_index(times)  # type: ignore[arg-type]
+        return ssize(times)
     except TypeError:
         kind = type(times).__name__
         raise TypeError(f"can't multiply sequence by non-int of type '{kind}'") from None
+    except OverflowError:
+        raise OverflowError("cannot fit 'int' into an index-sized integer") from None

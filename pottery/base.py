@@ -6,7 +6,7 @@ import warnings
 from typing import TYPE_CHECKING, Any, AnyStr
 
 from pottery import _json
-from pottery._plan import Front, Op, nothing, operation, same_server
+from pottery._plan import Front, Op, Sync, nothing, operation, same_server
 from pottery._script import Script
 from pottery._temporary import temporary_key
 from pottery.exceptions import DecodeError, InefficientAccessWarning, KeyExistsError
@@ -148,6 +148,24 @@ def _beside(key: AnyStr, opening: AnyStr, closing: AnyStr) -> AnyStr:
     tagged = key.partition(opening)[2].partition(closing)
     has_tag = bool(tagged[0] and tagged[1])
     return key if has_tag or closing in key else opening + key + closing
+
+
+class Container(Base, Sync):
+    """What every blocking container has besides."""
+
+    def __copy__(self) -> Self:
+        """Return a copy, with a temporary key. Without this, it would be one more name for *key*.
+
+        O(n); 1 round trip; atomic.
+        """
+        return self._perform(self._copied())
+
+    def __deepcopy__(self, _memo: object, /) -> Self:
+        """Return a copy, with a temporary key; what is read from it are copies anyway.
+
+        O(n); 1 round trip; atomic.
+        """
+        return self._perform(self._copied())
 
 
 def warn_about(what: str, container: Base, stacklevel: int = 3) -> None:

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 from collections import deque
-from operator import index as as_index
 from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
 from pottery._plan import Done, Op, nothing, operation
 from pottery._script import Script
-from pottery._sequence import MOST_EXACT, RedisSequence, SequencePlans, spelled
-from pottery.base import warn_about
+from pottery._sequence import MOST_EXACT, RedisSequence, SequencePlans, spelled, ssize
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -109,9 +107,9 @@ class DequePlans(SequencePlans[T]):
 
         O(1) for one step, else O(n); 1 round trip; atomic.
         """
-        steps = as_index(n)
+        steps = ssize(n)
         if abs(steps) > MOST_EXACT:
-            raise OverflowError("cannot rotate by more than 2**53 steps")
+            raise OverflowError("Python int too large to be rotated by")
         if abs(steps) == 1:
             ends = ("RIGHT", "LEFT") if steps > 0 else ("LEFT", "RIGHT")
             return Op(("LMOVE", self.key, self.key, *ends), nothing)
@@ -130,6 +128,7 @@ class RedisDeque(DequePlans[T], RedisSequence[T]):  # type: ignore[misc]
     """
 
     _builtin: ClassVar[type] = deque
+    _wrong_index: ClassVar[str] = "sequence index must be integer, not '{}'"
 
     def __init__(
         self,
@@ -178,16 +177,6 @@ class RedisDeque(DequePlans[T], RedisSequence[T]):  # type: ignore[misc]
         O(1) at the ends, else O(n); 1 round trip; atomic.
         """
         self._perform(self._delete(self._place(index)))
-
-    def _place(self, index: Any) -> int:
-        try:
-            at = as_index(index)
-        except TypeError:
-            kind = type(index).__name__
-            raise TypeError(f"sequence index must be integer, not '{kind}'") from None
-        if at not in (0, -1):
-            warn_about("a middle index of", self, 4)
-        return at
 
     @operation
     def copy(self) -> Steps[RedisDeque[T]]:

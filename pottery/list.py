@@ -16,9 +16,9 @@ from pottery._sequence import (
     RedisSequence,
     SequencePlans,
     spelled,
+    ssize,
     text_of_bound,
 )
-from pottery.base import warn_about
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -106,7 +106,7 @@ class ListPlans(SequencePlans[T]):
         Raises IndexError if there is none.
         O(1) at the ends, else O(n); 1 round trip; atomic.
         """
-        at = as_index(index)
+        at = ssize(index)
         if at in (-1, 0):
             return self._pop("RPOP" if at else "LPOP")
         return self._take(at)
@@ -138,14 +138,6 @@ class ListPlans(SequencePlans[T]):
             if new == raws or (yield from EXCHANGE((self.key,), (_digest(raws), *new))):
                 return
         raise ValueError("list modified during sort")
-
-    @operation
-    def to_list(self) -> Steps[list[T]]:
-        """Return the elements as a `list`.
-
-        O(n); 1 round trip per 1000 items; not atomic.
-        """
-        return (yield from whole(self._items, 0))
 
     # --- slices
 
@@ -235,6 +227,7 @@ class RedisList(ListPlans[T], RedisSequence[T]):
     """
 
     _builtin: ClassVar[type] = list
+    _wrong_index: ClassVar[str] = "list indices must be integers or slices, not {}"
 
     def __init__(
         self, iterable: Iterable[T] = (), /, *, redis: Any = None, key: str | bytes = ""
@@ -283,16 +276,6 @@ class RedisList(ListPlans[T], RedisSequence[T]):
             self._perform(self._delete_slice(index))
         else:
             self._perform(self._delete(self._place(index)))
-
-    def _place(self, index: Any) -> int:
-        try:
-            at = as_index(index)
-        except TypeError:
-            kind = type(index).__name__
-            raise TypeError(f"list indices must be integers or slices, not {kind}") from None
-        if at not in (0, -1):
-            warn_about("a middle index of", self, 4)
-        return at
 
     @operation
     def copy(self) -> Steps[RedisList[T]]:

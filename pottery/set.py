@@ -7,9 +7,9 @@ from itertools import chain, compress
 from typing import TYPE_CHECKING, Any, Generic, NamedTuple, TypeVar, cast
 
 from pottery._json import encode_key, find_key
-from pottery._plan import Async, Done, Op, Sync, at, nothing, operation, same, whole
+from pottery._plan import Async, Done, Op, at, nothing, operation, same, whole
 from pottery._script import Script
-from pottery.base import PAGE, Base, warn_about
+from pottery.base import PAGE, Base, Container, warn_about
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterator, Sequence
@@ -393,7 +393,7 @@ def _flags(reply: Iterable[int]) -> list[bool]:
     return [bool(flag) for flag in reply]
 
 
-class RedisSet(SetPlans[T], Sync, MutableSet[T]):  # noqa: PLW1641 - no hash, as set
+class RedisSet(SetPlans[T], Container, MutableSet[T]):  # noqa: PLW1641 - no hash, as set
     """A `set` whose members live in Redis.
 
     Stored as one Redis set at *key*; each member is its JSON text.

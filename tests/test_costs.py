@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import copy
 import inspect
 import re
 from collections import Counter, deque
@@ -69,7 +70,8 @@ def walk(iterable):
     return list(iter(iterable))  # list() alone would ask the iterable for its length
 
 
-SET_CALLS = {
+COPY_CALLS = {"__copy__": copy.copy, "__deepcopy__": copy.deepcopy}
+SET_CALLS = COPY_CALLS | {
     "__and__": lambda s: s & {"0"},
     "__contains__": lambda s: "0" in s,
     "__eq__": lambda s: s == {"0"},
@@ -112,7 +114,7 @@ SET_CALLS = {
     "union": lambda s: s.union({"x"}),
     "update": lambda s: s.update({"x"}),
 }
-SEQUENCE_CALLS = {
+SEQUENCE_CALLS = COPY_CALLS | {
     "__add__": lambda s: s + builtin(s)(["x"]),
     "__contains__": lambda s: "4" in s,
     "__delitem__": lambda s: s.__delitem__(2),
@@ -143,18 +145,16 @@ SEQUENCE_CALLS = {
     "pop": lambda s: s.pop(),
     "remove": lambda s: s.remove("3"),
     "reverse": lambda s: s.reverse(),
-}
-LIST_CALLS = SEQUENCE_CALLS | {
-    "sort": lambda s: s.sort(reverse=True),
     "to_list": lambda s: s.to_list(),
 }
+LIST_CALLS = SEQUENCE_CALLS | {"sort": lambda s: s.sort(reverse=True)}
 DEQUE_CALLS = SEQUENCE_CALLS | {
     "appendleft": lambda s: s.appendleft("x"),
     "extendleft": lambda s: s.extendleft("xyz"),
     "popleft": lambda s: s.popleft(),
     "rotate": lambda s: s.rotate(2),
 }
-DICT_CALLS = {
+DICT_CALLS = COPY_CALLS | {
     "__contains__": lambda d: "0" in d,
     "__delitem__": lambda d: d.__delitem__("0"),
     "__eq__": lambda d: d == MAPPING,

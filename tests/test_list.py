@@ -7,7 +7,7 @@ import threading
 import pytest
 from redis.exceptions import ResponseError
 
-from pottery import InefficientAccessWarning, RedisDeque, RedisList, _sequence
+from pottery import InefficientAccessWarning, RedisDeque, RedisList
 from pottery.list import EXCHANGE
 from pottery.testing import RedisServer
 
@@ -203,14 +203,21 @@ def test_half_a_million_arguments_go_at_once_and_more_in_parts(redis, monkeypatc
     assert list(items) == [*range(250), *range(250)]
 
 
-def test_no_index_is_too_large(redis):
+def test_index_too_large_for_python_is_refused_as_python_does(redis):
     items = RedisList("abc", redis=redis, key="l")
-    for index in (10**30, -(10**30), _sequence.LAST + 1):
-        with pytest.raises(IndexError):
+    for index in (10**30, -(10**30)):
+        with pytest.raises(IndexError, match="cannot fit 'int' into an index-sized integer"):
             items[index]
-        with pytest.raises(IndexError):
-            items[index] = 1
-        with pytest.raises(IndexError):
-            items.pop(index)
-    items.insert(10**30, "d")
-    assert items[-(10**30) : 10**30] == list("abcd")
+        with pytest.raises(OverflowError):
+            items.insert(index, "x")
+    assert items[-(10**30) : 10**30] == list("abc")
+
+
+def test_list_that_would_be_too_long_for_redis_is_refused_at_once(redis):
+    items = RedisList("abc", redis=redis, key="l")
+    with pytest.raises(MemoryError):
+        items *= 10**12
+    with pytest.raises(MemoryError):
+        items * 10**15
+    assert len(items) == 3
+    assert list(RedisList(redis=redis) * 10**15) == []
