@@ -347,7 +347,7 @@ class Sync(Front):
         make = plan.plan
 
         @wraps(make)
-        def method(self: Sync, *args: Any, **kwargs: Any) -> Any:
+        def method(self: Sync, /, *args: Any, **kwargs: Any) -> Any:
             return self._perform(make(self, *args, **kwargs))
 
         return method
@@ -455,7 +455,7 @@ class Async(Front):
         make = plan.plan
 
         @wraps(make)
-        async def method(self: Async, *args: Any, **kwargs: Any) -> Any:
+        async def method(self: Async, /, *args: Any, **kwargs: Any) -> Any:
             return await self._perform(make(self, *args, **kwargs))
 
         return method

@@ -29,8 +29,6 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 LAST = sys.maxsize
-# Lua counts in doubles, which hold integers up to here.
-MOST_EXACT = 2**53
 
 # Lua functions that the scripts below begin with.
 BOUNDS = """
@@ -172,6 +170,7 @@ REPEAT = Script(
 -- returns whether a Redis list can be so long
 local elements, times = redis.call('LRANGE', KEYS[2], 0, -1), tonumber(ARGV[1])
 if #elements == 0 then return 1 end
+if #elements * times >= 2 ^ 63 then return 0 end
 if ARGV[2] ~= '' then times = math.min(times, math.ceil(tonumber(ARGV[2]) / #elements)) end
 if #elements * times >= 2 ^ 32 then return 0 end
 for _ = 1, times do spread('RPUSH', KEYS[1], elements) end
@@ -491,6 +490,9 @@ class RedisSequence(SequencePlans[T], Container, MutableSequence[T]):  # noqa: P
 
         O(n + k); 1 round trip; atomic.
         """
+        if not self._is_like(other):
+            noun, wrong = self._noun, type(other).__name__
+            raise TypeError(f'can only concatenate {noun} (not "{wrong}") to {noun}')
         return self._concatenate(other, first=False)
 
     def __radd__(self, other: Any) -> Self:
@@ -498,12 +500,11 @@ class RedisSequence(SequencePlans[T], Container, MutableSequence[T]):  # noqa: P
 
         O(n + k); 1 round trip; atomic.
         """
+        if not self._is_like(other):
+            return cast("Self", NotImplemented)
         return self._concatenate(other, first=True)
 
     def _concatenate(self, other: Any, *, first: bool) -> Self:
-        if not self._is_like(other):
-            noun, wrong = self._noun, type(other).__name__
-            raise TypeError(f'can only concatenate {noun} (not "{wrong}") to {noun}')
         new = self._like_operand(other if first else self)
         if isinstance(other, Base) and self._is_beside(other):
             return self._perform(self._joined(new, other.key))
@@ -514,7 +515,7 @@ class RedisSequence(SequencePlans[T], Container, MutableSequence[T]):  # noqa: P
         return self._like()
 
     def _is_like(self, other: object) -> bool:
-        return isinstance(other, (self._builtin, type(self)))
+        return getattr(other, "_noun", None) == self._noun or isinstance(other, self._builtin)
 
     def __mul__(self, times: int) -> Self:
         """Return a sequence of the elements *times* times over, with a temporary key.

@@ -19,8 +19,11 @@ if TYPE_CHECKING:
     from pottery._plan import Argument, Steps
 
 
+# Stands for a value that is not there, since None may be one.
+MISSING: Any = object()
 # Elements read by one command of a long container: less than a millisecond of the server's time.
 PAGE = 1000
+START = b"0"
 # Elements of a list that the first command reads: a third of a millisecond of the server's time.
 WHOLE = 10_000
 # Arguments carried by one command. Before Redis 7.0 a server refuses more than a million.
@@ -70,7 +73,7 @@ class Base(Front):
         if not args:
             return
         if self._is_temporary:
-            yield from self._write(command, args)
+            yield from self._write(command, args, repeatable=command != "RPUSH")
             return
         first, rest = args[:MOST_ARGUMENTS], args[MOST_ARGUMENTS:]
         if not (yield from CREATE((self.key,), (command, *first))):
@@ -90,6 +93,17 @@ class Base(Front):
         if isinstance(self.key, bytes):
             return _beside(self.key, b"{", b"}") + b"~" + name.encode()
         return f"{_beside(self.key, '{', '}')}~{name}"
+
+    def _scan(
+        self, command: str, position: Any, read: Callable[[list[bytes]], list[Any]]
+    ) -> Op[tuple[Any, list[Any]]]:
+        """Read a page of a hash or set; `START` is the first position, None follows the last."""
+
+        def page(reply: Any) -> tuple[Any, list[Any]]:
+            following, raws = reply
+            return None if following == START else following, read(raws)
+
+        return Op((command, self.key, position, "COUNT", str(PAGE)), page, repeatable=True)
 
     def _is_beside(self, other: Base) -> bool:
         """Return whether *other* is on this server, so that one command can use both."""

@@ -12,11 +12,13 @@ from contextlib import suppress
 from operator import itemgetter
 from typing import TYPE_CHECKING, Any, NoReturn, TypeAlias, TypeVar, cast, overload
 
+from redis.exceptions import ResponseError
+
 from pottery._json import encode, encode_key, find_key
 from pottery._plan import Op, at, nothing, operation, whole
 from pottery._script import Script
-from pottery.base import MOST_ARGUMENTS, warn_about
-from pottery.dict import START, DictPlans, RedisDict, braced, is_mapping, plain
+from pottery.base import MOST_ARGUMENTS, START, warn_about
+from pottery.dict import DictPlans, RedisDict, braced, is_mapping, plain
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -176,10 +178,22 @@ class CounterPlans(DictPlans[T, int]):
         for operand in operands:
             getattr(deltas, how)(operand)
         texts, are_short = _texts(deltas), _are_short(deltas)
+        if are_short and len(texts) == 2 and (yield from self._count_one(*texts)):
+            return
         for start in range(0, len(texts), PART):
             part = texts[start : start + PART]
             if not (are_short and (yield from ADD((self.key,), part))):
                 yield from self._recount(part[::2], how, operands)
+
+    def _count_one(self, text: Argument, delta: Argument) -> Steps[bool]:
+        """Add to one count by a single command; False if Redis cannot add to what is there."""
+        try:
+            yield from Op(("HINCRBY", self.key, text, delta), nothing)
+        except ResponseError as error:
+            if "not an integer" in str(error) or "overflow" in str(error):
+                return False
+            raise
+        return True
 
     def _recount(self, fields: Sequence[Any], how: str, operands: Iterable[Operand]) -> Steps[None]:
         """Let Python change the counts at *fields*, as it would a Counter."""
@@ -229,7 +243,8 @@ class CounterPlans(DictPlans[T, int]):
         yield from self._create("HSET", _texts(counts))
 
     def _operands(self, arg: object, kwargs: Mapping[str, int]) -> Steps[list[Operand]]:
-        return [(yield from self._operand(arg)), _spelled(kwargs)]
+        more = _spelled(kwargs)
+        return [(yield from self._operand(arg)), more]
 
     def _operand(self, arg: Any) -> Steps[Operand]:
         """Return counts by the texts of elements, as a Counter if elements are to be counted."""

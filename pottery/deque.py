@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
 from pottery._plan import Done, Op, nothing, operation
 from pottery._script import Script
-from pottery._sequence import MOST_EXACT, RedisSequence, SequencePlans, spelled, ssize
+from pottery._sequence import RedisSequence, SequencePlans, spelled, ssize
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -25,10 +25,12 @@ redis.call('LTRIM', KEYS[1], ARGV[2], ARGV[3])
 """)
 
 ROTATE = Script("""
--- KEYS[1] list; ARGV[1] how many steps to the right; moves elements over the nearer end
+-- KEYS[1] list; ARGV[1] how many steps to the right, digit by digit, since Lua counts in doubles
 local size = redis.call('LLEN', KEYS[1])
 if size == 0 then return end
-local steps = tonumber(ARGV[1]) % size
+local steps = 0
+for digit in ARGV[1]:gmatch('%d') do steps = (steps * 10 + tonumber(digit)) % size end
+if ARGV[1]:sub(1, 1) == '-' then steps = -steps % size end
 if steps * 2 <= size then
   local backwards, tail = {}, steps > 0 and redis.call('LRANGE', KEYS[1], -steps, -1) or {}
   for i = #tail, 1, -1 do backwards[#backwards + 1] = tail[i] end
@@ -108,8 +110,6 @@ class DequePlans(SequencePlans[T]):
         O(1) for one step, else O(n); 1 round trip; atomic.
         """
         steps = ssize(n)
-        if abs(steps) > MOST_EXACT:
-            raise OverflowError("Python int too large to be rotated by")
         if abs(steps) == 1:
             ends = ("RIGHT", "LEFT") if steps > 0 else ("LEFT", "RIGHT")
             return Op(("LMOVE", self.key, self.key, *ends), nothing)

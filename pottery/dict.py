@@ -2,22 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import (
-    ItemsView,
-    Iterable,
-    KeysView,
-    Mapping,
-    MutableMapping,
-    Set,
-    ValuesView,
-)
-from types import MappingProxyType
+from collections.abc import Iterable, Mapping, MutableMapping
 from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast, overload
 
 from pottery._json import encode, encode_key, find_key
-from pottery._plan import Op, Sync, at, nothing, operation, same, whole
+from pottery._plan import Op, at, nothing, operation, same, whole
 from pottery._script import Script
-from pottery.base import PAGE, Base, warn_about
+from pottery._views import RedisDictItems, RedisDictKeys, RedisDictValues
+from pottery.base import MISSING, START, Base, Container, warn_about
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -32,9 +24,6 @@ L = TypeVar("L")
 T = TypeVar("T")
 V = TypeVar("V")
 W = TypeVar("W")
-START = b"0"
-# Stands for a value that is not there, since None may be one.
-MISSING: Any = object()
 
 POP = Script("""
 -- KEYS[1] hash; ARGV[1] field; removes the field and returns its value, or false
@@ -152,9 +141,10 @@ class DictPlans(Base, Generic[K, V]):
         """Return the texts of all keys and values in turn; errors are those of `dict`."""
         if not self._is_alike(arg):
             return _spelled(dict(arg, **kwargs))
+        more = _spelled(kwargs)
         # As text: 1 and 1.0 are two keys in Redis, but one in a dict on the way.
         texts = yield from at(arg.redis, whole(arg._texts, START))
-        return texts + _spelled(kwargs)
+        return [*texts, *more]
 
     def _is_alike(self, other: object) -> TypeIs[DictPlans[Any, Any]]:
         """Return whether *other* is in Redis too, and of this colour."""
@@ -170,23 +160,16 @@ class DictPlans(Base, Generic[K, V]):
         return dict((yield from whole(self._items, START)))
 
     def _keys(self, position: Any) -> Op[tuple[Any, list[K]]]:
-        return self._page(position, lambda raws: self._decode_keys(raws[::2]))
+        return self._scan("HSCAN", position, lambda raws: self._decode_keys(raws[::2]))
 
     def _values(self, position: Any) -> Op[tuple[Any, list[V]]]:
-        return self._page(position, lambda raws: self._decode_many(raws[1::2]))
+        return self._scan("HSCAN", position, lambda raws: self._decode_many(raws[1::2]))
 
     def _items(self, position: Any) -> Op[tuple[Any, list[tuple[K, V]]]]:
-        return self._page(position, self._decode_items)
+        return self._scan("HSCAN", position, self._decode_items)
 
     def _texts(self, position: Any) -> Op[tuple[Any, list[bytes]]]:
-        return self._page(position, list)
-
-    def _page(self, position: Any, read: Callable[[list[bytes]], list[Any]]) -> Op[Any]:
-        def page(reply: Any) -> tuple[Any, list[Any]]:
-            following, raws = reply
-            return None if following == START else following, read(raws)
-
-        return Op(("HSCAN", self.key, position, "COUNT", str(PAGE)), page, repeatable=True)
+        return self._scan("HSCAN", position, list)
 
     def _decode_items(self, raws: list[bytes]) -> list[tuple[K, V]]:
         return list(zip(self._decode_keys(raws[::2]), self._decode_many(raws[1::2]), strict=True))
@@ -219,7 +202,7 @@ def _spelled(items: Mapping[Any, Any]) -> list[Argument]:
     return [text for key in items for text in (encode_key(key), encode(items[key]))]
 
 
-class RedisDict(DictPlans[K, V], Sync, MutableMapping[K, V]):  # noqa: PLW1641 - no hash, as dict
+class RedisDict(DictPlans[K, V], Container, MutableMapping[K, V]):  # noqa: PLW1641 - no hash, as dict
     """A `dict` whose items live in Redis.
 
     Stored as one Redis hash at *key*; each field is the JSON text of a key, its value that of the
@@ -480,205 +463,3 @@ def braced(container: Base, items: Iterable[tuple[Any, Any]]) -> str:
     """Return how a dict with *items* is shown."""
     shown = ", ".join(f"{key!r}: {value!r}" for key, value in items)
     return f"{type(container).__name__}{{{shown}}}"
-
-
-class RedisDictView(Set[T]):  # noqa: PLW1641 - no hash, as views of dict
-    """What the views of the keys and of the items of a RedisDict have in common.
-
-    The operators of the abstract base class would ask for one element after the other. These read
-    the dict once, into a builtin one, and leave the rest to its view: a result is a plain `set`.
-    """
-
-    _mapping: RedisDict[Any, Any]
-
-    @property
-    def mapping(self) -> Mapping[Any, Any]:
-        """The dict, to be read only."""
-        return MappingProxyType(self._mapping)
-
-    def _read(self) -> KeysView[T]:
-        """Return a builtin view of what is there now."""
-        raise NotImplementedError
-
-    def __reversed__(self) -> Iterator[T]:
-        """Yield the elements, the last one first.
-
-        O(n); 1 round trip per 1000 items; not atomic.
-        """
-        return reversed(list(self))
-
-    def __eq__(self, other: object) -> bool:
-        """Return whether *other* is a set with the same elements.
-
-        O(n); 1 round trip per 1000 items; not atomic.
-        """
-        return self._read().__eq__(_builtin(other))
-
-    def __le__(self, other: Set[Any]) -> bool:
-        """Return whether every element is in *other*.
-
-        O(n); 1 round trip per 1000 items; not atomic.
-        """
-        return self._read().__le__(_builtin(other))
-
-    def __lt__(self, other: Set[Any]) -> bool:
-        """Return whether every element is in *other*, which has more.
-
-        O(n); 1 round trip per 1000 items; not atomic.
-        """
-        return self._read().__lt__(_builtin(other))
-
-    def __ge__(self, other: Set[Any]) -> bool:
-        """Return whether everything in *other* is an element.
-
-        O(n); 1 round trip per 1000 items; not atomic.
-        """
-        return self._read().__ge__(_builtin(other))
-
-    def __gt__(self, other: Set[Any]) -> bool:
-        """Return whether everything in *other* is an element, and more.
-
-        O(n); 1 round trip per 1000 items; not atomic.
-        """
-        return self._read().__gt__(_builtin(other))
-
-    def isdisjoint(self, other: Iterable[Any]) -> bool:
-        """Return whether no element is in *other*.
-
-        O(n); 1 round trip per 1000 items; not atomic.
-        """
-        return self._read().isdisjoint(_builtin(other))
-
-    def __and__(self, other: Iterable[Any]) -> set[T]:
-        """Return what is in this view and in *other*, as a `set`.
-
-        O(n); 1 round trip per 1000 items; not atomic.
-        """
-        return self._read() & _builtin(other)
-
-    def __rand__(self, other: Iterable[L]) -> set[L]:
-        """Return what is in *other* and in this view, as a `set`.
-
-        O(n); 1 round trip per 1000 items; not atomic.
-        """
-        return _builtin(other) & self._read()
-
-    def __or__(self, other: Iterable[L]) -> set[T | L]:
-        """Return what is in this view or in *other*, as a `set`.
-
-        O(n); 1 round trip per 1000 items; not atomic.
-        """
-        return self._read() | _builtin(other)
-
-    def __sub__(self, other: Iterable[Any]) -> set[T]:
-        """Return what is in this view and not in *other*, as a `set`.
-
-        O(n); 1 round trip per 1000 items; not atomic.
-        """
-        return self._read() - _builtin(other)
-
-    def __rsub__(self, other: Iterable[L]) -> set[L]:
-        """Return what is in *other* and not in this view, as a `set`.
-
-        O(n); 1 round trip per 1000 items; not atomic.
-        """
-        return _builtin(other) - self._read()
-
-    def __xor__(self, other: Iterable[L]) -> set[T | L]:
-        """Return what is in either this view or *other*, and not in both, as a `set`.
-
-        O(n); 1 round trip per 1000 items; not atomic.
-        """
-        return self._read() ^ _builtin(other)
-
-    __ror__, __rxor__ = __or__, __xor__
-
-
-def _builtin(other: T) -> T:
-    """Return *other*, or a builtin view for one of ours."""
-    return cast("T", other._read()) if isinstance(other, RedisDictView) else other
-
-
-class RedisDictKeys(RedisDictView[K], KeysView[K]):
-    """A view of the keys of a RedisDict, as `dict.keys()` is one of those of a `dict`."""
-
-    def _read(self) -> KeysView[K]:
-        return dict.fromkeys(self._mapping).keys()
-
-    def __repr__(self) -> str:
-        """Return `RedisDictKeys([...])`.
-
-        O(n); 1 round trip per 1000 items; not atomic.
-        """
-        return f"{type(self).__name__}({[key for key, _ in self._mapping._all_shown()]})"
-
-
-class RedisDictItems(RedisDictView["tuple[K, V]"], ItemsView[K, V]):
-    """A view of the items of a RedisDict, as `dict.items()` is one of those of a `dict`."""
-
-    def _read(self) -> KeysView[tuple[K, V]]:
-        return cast("KeysView[tuple[K, V]]", self._mapping.to_dict().items())
-
-    def __contains__(self, item: object) -> bool:
-        """Return whether *item* is a key and its value.
-
-        O(1); 1 round trip; atomic.
-        """
-        if not isinstance(item, tuple) or len(cast("tuple[Any, ...]", item)) != 2:
-            return False
-        key, value = cast("tuple[Any, Any]", item)
-        found = self._mapping.get(key, MISSING)
-        return found is not MISSING and bool(found == value)
-
-    def __iter__(self) -> Iterator[tuple[K, V]]:
-        """Yield the items as pairs.
-
-        O(n); 1 round trip per 1000 items; not atomic.
-        """
-        return self._mapping._walk(self._mapping._items, START)
-
-    def __repr__(self) -> str:
-        """Return `RedisDictItems([...])`.
-
-        O(n); 1 round trip per 1000 items; not atomic.
-        """
-        return f"{type(self).__name__}({self._mapping._all_shown()})"
-
-
-class RedisDictValues(ValuesView[V]):
-    """A view of the values of a RedisDict, as `dict.values()` is one of those of a `dict`."""
-
-    _mapping: RedisDict[Any, V]
-
-    @property
-    def mapping(self) -> Mapping[Any, V]:
-        """The dict, to be read only."""
-        return MappingProxyType(self._mapping)
-
-    def __contains__(self, value: object) -> bool:
-        """Return whether some key has *value*.
-
-        O(n); 1 round trip per 1000 items; not atomic.
-        """
-        return any(found is value or found == value for found in self)
-
-    def __iter__(self) -> Iterator[V]:
-        """Yield the values.
-
-        O(n); 1 round trip per 1000 items; not atomic.
-        """
-        return self._mapping._walk(self._mapping._values, START)
-
-    def __reversed__(self) -> Iterator[V]:
-        """Yield the values, the last one first.
-
-        O(n); 1 round trip per 1000 items; not atomic.
-        """
-        return reversed(list(self))
-
-    def __repr__(self) -> str:
-        """Return `RedisDictValues([...])`.
-
-        O(n); 1 round trip per 1000 items; not atomic.
-        """
-        return f"{type(self).__name__}({[value for _, value in self._mapping._all_shown()]})"

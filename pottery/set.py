@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Generic, NamedTuple, TypeVar, cast
 from pottery._json import encode_key, find_key
 from pottery._plan import Async, Done, Op, at, nothing, operation, same, whole
 from pottery._script import Script
-from pottery.base import PAGE, Base, Container, warn_about
+from pottery.base import START, Base, Container, warn_about
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterator, Sequence
@@ -20,7 +20,6 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 U = TypeVar("U")
-START = b"0"
 
 MEASURE = Script(
     """
@@ -211,17 +210,10 @@ class SetPlans(Base, Generic[T]):
         return set((yield from whole(self._members, START)))
 
     def _members(self, position: Any) -> Op[tuple[Any, list[T]]]:
-        return self._page(position, self._decode_keys)
+        return self._scan("SSCAN", position, self._decode_keys)
 
     def _texts(self, position: Any) -> Op[tuple[Any, list[bytes]]]:
-        return self._page(position, list)
-
-    def _page(self, position: Any, read: Callable[[list[bytes]], list[Any]]) -> Op[Any]:
-        def page(reply: Any) -> tuple[Any, list[Any]]:
-            following, raws = reply
-            return None if following == START else following, read(raws)
-
-        return Op(("SSCAN", self.key, position, "COUNT", str(PAGE)), page, repeatable=True)
+        return self._scan("SSCAN", position, list)
 
     # --- set algebra: methods take any iterables and return a set
 
@@ -269,7 +261,7 @@ class SetPlans(Base, Generic[T]):
         if keys:
             return set((yield from ONLY_IN_ONE((self.key, *keys), (), self._decode_keys)))
         mine = set((yield from whole(self._texts, START)))
-        theirs = {item: (_find(item) or "").encode() for item in foreign[0]}
+        theirs = {item: (find_key(item) or "").encode() for item in foreign[0]}
         only_theirs = {item for item, text in theirs.items() if text not in mine}
         return set(self._decode_keys([*mine.difference(theirs.values())])) | only_theirs
 
@@ -359,16 +351,9 @@ def _is_set_plans(operand: object) -> TypeIs[SetPlans[Any]]:
     return isinstance(operand, SetPlans)
 
 
-def _spell(item: object) -> bytes:
-    return encode_key(item).encode()
-
-
 def _find(item: object) -> str | None:
-    if isinstance(item, set):
-        return (
-            None  # `in` and `remove` of a set take a set for a frozenset, which JSON cannot spell
-        )
-    return find_key(item)
+    # To `in`, `remove` and `discard`, a set stands for a frozenset, which JSON cannot spell.
+    return None if isinstance(item, (set, SetPlans)) else find_key(item)
 
 
 def _spelled(items: Iterable[object]) -> list[str]:
@@ -376,7 +361,7 @@ def _spelled(items: Iterable[object]) -> list[str]:
 
 
 def _findable(items: Iterable[object]) -> list[str]:
-    return [text for text in map(_find, items) if text is not None]
+    return [text for text in map(find_key, items) if text is not None]
 
 
 def _as_replied(texts: Iterable[str]) -> set[bytes]:

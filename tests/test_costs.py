@@ -15,6 +15,7 @@ import redis.asyncio as asynchronous
 
 import pottery
 from pottery import AIORedisSet, RedisCounter, RedisDeque, RedisDict, RedisList, RedisSet
+from pottery._views import RedisDictItems, RedisDictKeys, RedisDictValues
 from pottery.base import Base
 
 COST = re.compile(
@@ -22,6 +23,11 @@ COST = re.compile(
 )
 BLOCKING = [RedisDict, RedisSet, RedisList, RedisCounter, RedisDeque]
 CONTAINERS = [*BLOCKING, AIORedisSet]
+VIEWS = {
+    RedisDictKeys: RedisDict.keys,
+    RedisDictValues: RedisDict.values,
+    RedisDictItems: RedisDict.items,
+}
 NO_OPERATIONS = {"__init_subclass__", "__class_getitem__", "__subclasshook__", "__missing__"}
 
 
@@ -51,7 +57,7 @@ def cost(function):
 
 ALL = [
     pytest.param(container, name, function, id=f"{container.__name__}.{name}")
-    for container in CONTAINERS
+    for container in [*CONTAINERS, *VIEWS]
     for name, function in operations(container)
 ]
 
@@ -203,7 +209,23 @@ COUNTER_CALLS = DICT_CALLS | {
     "to_counter": lambda c: c.to_counter(),
     "total": lambda c: c.total(),
 }
+VIEW_CALLS = {
+    "__contains__": lambda v: ("0", 1) in v,
+    "__iter__": walk,
+    "__repr__": repr,
+    "__reversed__": lambda v: walk(reversed(v)),
+}
+SET_VIEW_CALLS = VIEW_CALLS | {
+    name: lambda v, name=name: getattr(v, name)({"x"})
+    for name in (
+        *("__and__", "__eq__", "__ge__", "__gt__", "__le__", "__lt__", "__or__", "__rand__"),
+        *("__ror__", "__rsub__", "__rxor__", "__sub__", "__xor__", "isdisjoint"),
+    )
+}
 CALLS = {
+    RedisDictKeys: SET_VIEW_CALLS,
+    RedisDictValues: VIEW_CALLS,
+    RedisDictItems: SET_VIEW_CALLS,
     RedisSet: SET_CALLS,
     RedisList: LIST_CALLS,
     RedisDeque: DEQUE_CALLS,
@@ -220,6 +242,8 @@ def builtin(container):
 
 
 def filled(container, client, items):
+    if container in VIEWS:
+        return VIEWS[container](filled(RedisDict, client, items))
     if container is RedisDict:
         return RedisDict(dict.fromkeys(items, 1), redis=client, key="filled")
     return container(items, redis=client, key="filled")
@@ -231,7 +255,7 @@ def no_garbage():
     pottery._plan.ABANDONED.clear()
 
 
-MEASURED = [param for param in ALL if param.values[0] in BLOCKING and param.values[:2] not in NEVER]
+MEASURED = [param for param in ALL if param.values[0] in CALLS and param.values[:2] not in NEVER]
 
 
 @pytest.mark.parametrize(("container", "name", "function"), MEASURED)

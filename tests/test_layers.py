@@ -19,8 +19,9 @@ TIERS = [
     {"_plan"},
     {"_script", "_temporary"},
     {"base"},
-    {"_sequence", "dict", "set"},
-    {"counter", "deque", "list"},
+    {"_sequence", "_views", "set"},
+    {"deque", "dict", "list"},
+    {"counter"},
     {"__init__"},
 ]
 # Only the driver knows threads, event loops, sockets and sleep.

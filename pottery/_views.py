@@ -1,0 +1,220 @@
+"""The views of a RedisDict: what its `keys`, `values` and `items` return."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import ItemsView, Iterable, KeysView, Mapping, Set, ValuesView
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, TypeVar, cast
+
+from pottery.base import MISSING, START
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+K = TypeVar("K")
+L = TypeVar("L")
+T = TypeVar("T")
+V = TypeVar("V")
+
+
+class RedisDictView(Set[T]):  # noqa: PLW1641 - no hash, as views of dict
+    """What the views of the keys and of the items of a RedisDict have in common.
+
+    The operators of the abstract base class would ask for one element after the other. These read
+    the dict once, into a builtin one, and leave the rest to its view: a result is a plain `set`.
+    """
+
+    _mapping: Any  # the RedisDict
+
+    @property
+    def mapping(self) -> Mapping[Any, Any]:
+        """The dict, to be read only."""
+        return MappingProxyType(self._mapping)
+
+    @abstractmethod
+    def _read(self) -> KeysView[T]:
+        """Return a builtin view of what is there now."""
+
+    def __reversed__(self) -> Iterator[T]:
+        """Yield the elements, the last one first.
+
+        O(n); 1 round trip per 1000 items; not atomic.
+        """
+        return reversed(list(iter(self)))
+
+    def __eq__(self, other: object) -> bool:
+        """Return whether *other* is a set with the same elements.
+
+        O(n); 1 round trip per 1000 items; not atomic.
+        """
+        return self._read().__eq__(_builtin(other))
+
+    def __le__(self, other: Set[Any]) -> bool:
+        """Return whether every element is in *other*.
+
+        O(n); 1 round trip per 1000 items; not atomic.
+        """
+        return self._read().__le__(_builtin(other))
+
+    def __lt__(self, other: Set[Any]) -> bool:
+        """Return whether every element is in *other*, which has more.
+
+        O(n); 1 round trip per 1000 items; not atomic.
+        """
+        return self._read().__lt__(_builtin(other))
+
+    def __ge__(self, other: Set[Any]) -> bool:
+        """Return whether everything in *other* is an element.
+
+        O(n); 1 round trip per 1000 items; not atomic.
+        """
+        return self._read().__ge__(_builtin(other))
+
+    def __gt__(self, other: Set[Any]) -> bool:
+        """Return whether everything in *other* is an element, and more.
+
+        O(n); 1 round trip per 1000 items; not atomic.
+        """
+        return self._read().__gt__(_builtin(other))
+
+    def isdisjoint(self, other: Iterable[Any]) -> bool:
+        """Return whether no element is in *other*.
+
+        O(n); 1 round trip per 1000 items; not atomic.
+        """
+        return self._read().isdisjoint(_builtin(other))
+
+    def __and__(self, other: Iterable[Any]) -> set[T]:
+        """Return what is in this view and in *other*, as a `set`.
+
+        O(n); 1 round trip per 1000 items; not atomic.
+        """
+        return self._read() & _builtin(other)
+
+    def __rand__(self, other: Iterable[L]) -> set[L]:
+        """Return what is in *other* and in this view, as a `set`.
+
+        O(n); 1 round trip per 1000 items; not atomic.
+        """
+        return _builtin(other) & self._read()
+
+    def __or__(self, other: Iterable[L]) -> set[T | L]:
+        """Return what is in this view or in *other*, as a `set`.
+
+        O(n); 1 round trip per 1000 items; not atomic.
+        """
+        return self._read() | _builtin(other)
+
+    def __sub__(self, other: Iterable[Any]) -> set[T]:
+        """Return what is in this view and not in *other*, as a `set`.
+
+        O(n); 1 round trip per 1000 items; not atomic.
+        """
+        return self._read() - _builtin(other)
+
+    def __rsub__(self, other: Iterable[L]) -> set[L]:
+        """Return what is in *other* and not in this view, as a `set`.
+
+        O(n); 1 round trip per 1000 items; not atomic.
+        """
+        return _builtin(other) - self._read()
+
+    def __xor__(self, other: Iterable[L]) -> set[T | L]:
+        """Return what is in either this view or *other*, and not in both, as a `set`.
+
+        O(n); 1 round trip per 1000 items; not atomic.
+        """
+        return self._read() ^ _builtin(other)
+
+    __ror__, __rxor__ = __or__, __xor__
+
+
+def _builtin(other: T) -> T:
+    """Return *other*, or a builtin view for one of ours."""
+    return cast("T", other._read()) if isinstance(other, RedisDictView) else other
+
+
+class RedisDictKeys(RedisDictView[K], KeysView[K]):
+    """A view of the keys of a RedisDict, as `dict.keys()` is one of those of a `dict`."""
+
+    def _read(self) -> KeysView[K]:
+        return dict.fromkeys(self._mapping).keys()
+
+    def __repr__(self) -> str:
+        """Return `RedisDictKeys([...])`.
+
+        O(n); 1 round trip per 1000 items; not atomic.
+        """
+        return f"{type(self).__name__}({[key for key, _ in self._mapping._all_shown()]})"
+
+
+class RedisDictItems(RedisDictView["tuple[K, V]"], ItemsView[K, V]):
+    """A view of the items of a RedisDict, as `dict.items()` is one of those of a `dict`."""
+
+    def _read(self) -> KeysView[tuple[K, V]]:
+        return cast("KeysView[tuple[K, V]]", self._mapping.to_dict().items())
+
+    def __contains__(self, item: object) -> bool:
+        """Return whether *item* is a key and its value.
+
+        O(1); 1 round trip; atomic.
+        """
+        if not isinstance(item, tuple) or len(cast("tuple[Any, ...]", item)) != 2:
+            return False
+        key, value = cast("tuple[Any, Any]", item)
+        found = self._mapping.get(key, MISSING)
+        return found is not MISSING and bool(found == value)
+
+    def __iter__(self) -> Iterator[tuple[K, V]]:
+        """Yield the items as pairs.
+
+        O(n); 1 round trip per 1000 items; not atomic.
+        """
+        return cast("Iterator[tuple[K, V]]", self._mapping._walk(self._mapping._items, START))
+
+    def __repr__(self) -> str:
+        """Return `RedisDictItems([...])`.
+
+        O(n); 1 round trip per 1000 items; not atomic.
+        """
+        return f"{type(self).__name__}({self._mapping._all_shown()})"
+
+
+class RedisDictValues(ValuesView[V]):
+    """A view of the values of a RedisDict, as `dict.values()` is one of those of a `dict`."""
+
+    _mapping: Any  # the RedisDict
+
+    @property
+    def mapping(self) -> Mapping[Any, V]:
+        """The dict, to be read only."""
+        return MappingProxyType(self._mapping)
+
+    def __contains__(self, value: object) -> bool:
+        """Return whether some key has *value*.
+
+        O(n); 1 round trip per 1000 items; not atomic.
+        """
+        return any(found is value or found == value for found in self)
+
+    def __iter__(self) -> Iterator[V]:
+        """Yield the values.
+
+        O(n); 1 round trip per 1000 items; not atomic.
+        """
+        return cast("Iterator[V]", self._mapping._walk(self._mapping._values, START))
+
+    def __reversed__(self) -> Iterator[V]:
+        """Yield the values, the last one first.
+
+        O(n); 1 round trip per 1000 items; not atomic.
+        """
+        return reversed(list(iter(self)))
+
+    def __repr__(self) -> str:
+        """Return `RedisDictValues([...])`.
+
+        O(n); 1 round trip per 1000 items; not atomic.
+        """
+        return f"{type(self).__name__}({[value for _, value in self._mapping._all_shown()]})"
