@@ -8,7 +8,6 @@ from contextlib import suppress
 
 from typing_extensions import Self
 
-
 GREETINGS = (b"HELLO", b"CLIENT", b"SELECT")
 
 
