@@ -585,9 +585,9 @@ class RedisSequence(SequencePlans[T], Container, MutableSequence[T]):  # noqa: P
 def ssize(number: Any) -> int:
     """Return *number* as an integer; OverflowError if no list of Python could count so far."""
     integer = as_index(number)
-    if abs(integer) > LAST:
+    if not -LAST - 1 <= integer <= LAST:
         raise OverflowError("Python int too large to convert to C ssize_t")
-    return integer
+    return max(integer, -LAST)  # Redis itself would trip over the lowest
 
 
 def _times(times: Any) -> int:

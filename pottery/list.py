@@ -88,8 +88,8 @@ return 1
 """)
 # Stands for any bound of a slice that no list reaches; small enough for Redis and for Lua.
 BEYOND = 2**52
-# Each failed attempt of a sort means that somebody else wrote; so many in a row, and we give up.
-SORT_ATTEMPTS = 100
+# Elements that a sort reads again, beside a hundred times the first ones, before it gives up.
+PATIENCE = 10_000
 
 
 class ListPlans(SequencePlans[T]):
@@ -129,14 +129,17 @@ class ListPlans(SequencePlans[T]):
         Raises ValueError if others write all the time.
         O(n log n); 2 round trips; atomic.
         """
-        for _ in range(SORT_ATTEMPTS):
-            raws = yield from whole(self._texts, 0)
+        raws = yield from whole(self._texts, 0)
+        patience = PATIENCE + 100 * len(raws)
+        while patience > 0:
             values = self._decode_many(raws)
             keys = values if key is None else [key(value) for value in values]
             order = sorted(range(len(raws)), key=keys.__getitem__, reverse=reverse)
             new = [raws[at] for at in order]
             if new == raws or (yield from EXCHANGE((self.key,), (_digest(raws), *new))):
                 return
+            raws = yield from whole(self._texts, 0)
+            patience -= len(raws)
         raise ValueError("list modified during sort")
 
     # --- slices
