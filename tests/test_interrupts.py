@@ -1,0 +1,188 @@
+"""What the driver does when it is interrupted, or fails, at each of its steps, in both colours."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+
+import pytest
+from redis import Connection, ConnectionPool, Redis
+from redis import asyncio as asynchronous
+from redis.exceptions import ConnectionError as RedisConnectionError
+
+from pottery import AIORedisSet, RedisSet
+from pottery._plan import ABANDONED, unlink_briefly
+from pottery.testing import RedisServer
+
+STEPS = ["connect", "check_health", "send_packed_command", "read_response"]
+
+
+class Stop(BaseException):
+    """Interrupts, as KeyboardInterrupt does, but no test runner."""
+
+
+class Stopping(Connection):
+    """A connection that is interrupted once at one of its steps, after or before it is taken."""
+
+    step = ""
+
+    def connect(self):
+        super().connect()
+        self.maybe_stop("connect")
+
+    def check_health(self):
+        super().check_health()
+        self.maybe_stop("check_health")
+
+    def send_packed_command(self, command, check_health=True):
+        super().send_packed_command(command, check_health)
+        if not check_health:  # not in a greeting
+            self.maybe_stop("send_packed_command")
+
+    def read_response(self, *args, **options):
+        reply = super().read_response(*args, **options)
+        if options.get("disable_decoding"):
+            self.maybe_stop("read_response")
+        return reply
+
+    def maybe_stop(self, step):
+        if Stopping.step == step:
+            Stopping.step = ""
+            raise Stop
+
+
+class StoppingPool(ConnectionPool):
+    """A pool that is interrupted once when it takes a connection back."""
+
+    def release(self, connection):
+        if Stopping.step == "release":
+            Stopping.step = ""
+            raise Stop
+        super().release(connection)
+
+
+@pytest.fixture
+def stopping(server):
+    pool = StoppingPool.from_url(server.url, connection_class=Stopping, max_connections=1)
+    with Redis(connection_pool=pool) as client:
+        client.flushdb()
+        yield client
+        Stopping.step = ""
+    pool.disconnect()
+
+
+@pytest.mark.parametrize("step", [*STEPS, "release"])
+def test_interrupted_step_gives_its_connection_back_clean(stopping, step):
+    members = RedisSet("ab", redis=stopping, key="s")
+    Stopping.step = step
+
+    with pytest.raises(Stop):
+        len(members)
+
+    for _ in range(3):  # by the only connection that the pool may have
+        assert ("a" in members, len(members)) == (True, 2)
+
+
+class AIOStopping(asynchronous.Connection):
+    """A connection that is cancelled once at one of its steps."""
+
+    async def connect(self):
+        await super().connect()
+        await self.maybe_stop("connect")
+
+    async def check_health(self):
+        await super().check_health()
+        await self.maybe_stop("check_health")
+
+    async def send_packed_command(self, command, check_health=True):
+        await super().send_packed_command(command, check_health)
+        if not check_health:
+            await self.maybe_stop("send_packed_command")
+
+    async def read_response(self, *args, **options):
+        reply = await super().read_response(*args, **options)
+        if options.get("disable_decoding"):
+            await self.maybe_stop("read_response")
+        return reply
+
+    async def maybe_stop(self, step):
+        if Stopping.step == step:
+            Stopping.step = ""
+            asyncio.current_task().cancel()
+            await asyncio.sleep(0)
+
+
+class AIOStoppingPool(asynchronous.ConnectionPool):
+    """A pool that is cancelled once when it takes a connection back."""
+
+    async def release(self, connection):
+        if Stopping.step == "release":
+            Stopping.step = ""
+            asyncio.current_task().cancel()
+            await asyncio.sleep(0)
+        await super().release(connection)
+
+
+@pytest.mark.parametrize("step", [*STEPS, "release"])
+def test_cancelled_step_gives_its_connection_back_clean(server, redis, step):
+    async def run():
+        pool = AIOStoppingPool.from_url(server.url, connection_class=AIOStopping, max_connections=1)
+        client = asynchronous.Redis(connection_pool=pool)
+        members = await AIORedisSet.create("ab", redis=client, key="s")
+        Stopping.step = step
+        with pytest.raises(asyncio.CancelledError):
+            await asyncio.create_task(members.size())
+        for _ in range(3):
+            assert (await members.has("a"), await members.size()) == (True, 2)
+        await pool.disconnect()
+
+    asyncio.run(run())
+
+
+def test_names_of_temporary_keys_wait_until_the_server_is_back():
+    with RedisServer() as server, server.client() as client:
+        keeper, temporary = RedisSet("a", redis=client, key="s"), RedisSet("b", redis=client)
+        name = temporary.key
+        del temporary
+        gc.collect()
+        server.kill()
+        with pytest.raises(RedisConnectionError):
+            len(keeper)
+        assert list(ABANDONED[client]) == [name]
+
+        server.start()
+        len(keeper)
+        assert not ABANDONED[client]
+
+
+def test_names_of_temporary_keys_survive_an_interrupt(stopping):
+    keeper, temporary = RedisSet("a", redis=stopping, key="s"), RedisSet("b", redis=stopping)
+    name = temporary.key
+    del temporary
+    gc.collect()
+    Stopping.step = "read_response"
+    with pytest.raises(Stop):
+        len(keeper)
+    assert name in next(names for names in ABANDONED.values() if names)
+    len(keeper)
+    assert not stopping.exists(name)
+
+
+def test_user_who_may_not_unlink_is_not_asked_for_ever(server, redis):
+    redis.execute_command("ACL SETUSER", "guest", "on", "nopass", "~*", "+@all", "-unlink")
+    with server.client(username="guest", password="any") as client:
+        keeper, temporary = RedisSet("a", redis=client, key="s"), RedisSet("b", redis=client)
+        del temporary
+        gc.collect()
+        assert len(keeper) == 1
+        assert not ABANDONED[client]
+    redis.execute_command("ACL DELUSER", "guest")
+
+
+def test_keys_are_unlinked_briefly_or_not_at_all(server, redis):
+    redis.mset({"a": 1, "b": 2, "c": 3})
+    unlink_briefly(redis, ["a", "b"])
+    unlink_briefly(redis, [])
+    unlink_briefly(asynchronous.Redis.from_url(server.url), ["c"])
+    unlink_briefly(Redis(port=1), ["c"])
+    assert redis.exists("a", "b", "c") == 1
