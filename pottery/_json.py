@@ -103,7 +103,7 @@ def find_key(value: object) -> str | None:
     hash(value)
     try:
         return encode_key(value)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, RecursionError):
         return None
 
 
@@ -123,7 +123,10 @@ def spellings(value: object) -> tuple[str, ...] | None:
         return (encode(value),)
     if type(value) not in (int, float, bool):
         return None
-    return tuple(_number_spellings(cast("float", value)))
+    try:
+        return tuple(_number_spellings(cast("float", value)))
+    except ValueError:  # longer than Python writes integers
+        return ()
 
 
 def _number_spellings(value: float) -> Iterable[str]:

@@ -52,6 +52,8 @@ from redis.exceptions import (
     AuthenticationError,
     BusyLoadingError,
     ClusterDownError,
+    NoPermissionError,
+    ReadOnlyError,
     RedisError,
     ResponseError,
     TryAgainError,
@@ -247,7 +249,7 @@ class Front:
 
     def _failure(self, op: Op[Any], error: Exception) -> Exception:
         """Return what to raise when *error* came instead of the reply to *op*."""
-        if op.repeatable or isinstance(error, _ANSWERS):
+        if op.repeatable or isinstance(error, _ANSWERS) or _was_refused(error):
             return error
         unknown = OutcomeUnknown(self.redis, self.key, str(op.args[0]))
         unknown.__cause__ = error
@@ -306,8 +308,13 @@ def unlink_briefly(client: Any, keys: list[str]) -> None:
         connection.disconnect()
 
 
+def _was_refused(error: Exception) -> bool:
+    # A connection found by Sentinel turns READONLY, from a master that is one no more, into this.
+    return isinstance(error, _REFUSALS) or isinstance(error.__context__, ReadOnlyError)
+
+
 def _may_be_sent_again(op: Op[Any], error: Exception) -> bool:
-    if isinstance(error, _REFUSALS):
+    if _was_refused(error):
         return True
     if isinstance(error, _ANSWERS):
         return str(error).startswith("BUSY ")
@@ -318,17 +325,22 @@ def _pack(connection: Any, args: tuple[Argument, ...]) -> Any:
     # By hiredis itself: redis-py's wrapper of it first walks through all arguments in Python.
     if _pack_fast is not None:
         return (_pack_fast(args),)
-    return connection.pack_command(*args)  # pragma: no cover - as above
+    # As hiredis does, whatever encoding the client is configured with.
+    encoded = (arg.encode() if isinstance(arg, str) else arg for arg in args)
+    return connection.pack_command(*encoded)  # pragma: no cover - as above
 
 
 def _sweep(names: deque[str]) -> Steps[None]:
     """Unlink the keys of temporary containers that are gone; keep their names if Redis is away."""
     keys: list[str] = []
-    while names:
-        keys.append(names.popleft())
+    with suppress(IndexError):  # at the end, which another thread may have brought nearer
+        while True:
+            keys.append(names.popleft())
+    if not keys:
+        return
     try:
         yield from Op(("UNLINK", *keys), nothing, repeatable=True)
-    except ResponseError:
+    except NoPermissionError:
         pass  # a user who may not unlink them: trying for ever would help nobody
     except RedisError:
         names.extend(keys)
@@ -416,7 +428,10 @@ class Sync(Front):
         try:
             pool.release(connection)
         except BaseException:
-            pool.release(connection)  # interrupted before it had begun, most likely
+            # Interrupted before it had begun, most likely; twice is as good as once, but for a
+            # pool that blocks, which would lend the connection to two.
+            if not isinstance(pool, redis.BlockingConnectionPool):
+                pool.release(connection)
             raise
 
     def _walk(self, page: Page[T], start: object) -> Iterator[T]:
@@ -523,8 +538,9 @@ class Async(Front):
         try:
             await pool.release(connection)
         except asyncio.CancelledError:
-            with suppress(KeyError):  # if it was released after all
-                await pool.release(connection)
+            if not isinstance(pool, redis.asyncio.BlockingConnectionPool):
+                with suppress(KeyError):  # if it was released after all
+                    await pool.release(connection)
             raise
 
     async def _walk(self, page: Page[T], start: object) -> AsyncIterator[T]:

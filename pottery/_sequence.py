@@ -43,6 +43,10 @@ end
 REPLACE = """
 -- puts values[first..] in the place of the elements from low to high - 1, moving the shorter side
 local function replace(key, size, low, high, values, first)
+  if values[first] then -- ask for memory while it can still be refused: nothing is changed yet
+    redis.call('RPUSH', key, values[first])
+    redis.call('RPOP', key)
+  end
   if low > 0 and size - high <= low then
     local tail = redis.call('LRANGE', key, high, -1)
     redis.call('LTRIM', key, 0, low - 1)
@@ -271,10 +275,11 @@ class SequencePlans(Base, Generic[T]):
     def index(self, item: object, start: int = 0, stop: int = LAST, /) -> Steps[int]:
         """Return the index of the first element from *start* to *stop* that equals *item*.
 
-        Raises ValueError if there is none.
+        Raises ValueError if there is none. The server looks for strings, numbers, True, False and
+        None; anything else Python looks for, in pages. (So do `in`, `count` and `remove`.)
         O(n); 1 round trip; atomic.
         """
-        found = yield from self._find(item, as_index(start), as_index(stop))
+        found = yield from self._find(item, _clamped(start), _clamped(stop))
         if found is None:
             raise ValueError(f"{item!r} is not in {self._noun}")
         return found
@@ -407,7 +412,7 @@ class SequencePlans(Base, Generic[T]):
 
     def _repeat(self, times: int) -> Plan[None]:
         if times <= 0:
-            return Op(("UNLINK", self.key), nothing, repeatable=True)
+            return Op(("UNLINK", self.key), nothing)
         return self._append_itself(self.key, times - 1)
 
     def _append_itself(self, key: str | bytes, times: int) -> Steps[None]:
@@ -584,10 +589,14 @@ class RedisSequence(SequencePlans[T], Container, MutableSequence[T]):  # noqa: P
 
 def ssize(number: Any) -> int:
     """Return *number* as an integer; OverflowError if no list of Python could count so far."""
-    integer = as_index(number)
+    integer = int(as_index(number))  # of True, 1
     if not -LAST - 1 <= integer <= LAST:
         raise OverflowError("Python int too large to convert to C ssize_t")
     return max(integer, -LAST)  # Redis itself would trip over the lowest
+
+
+def _clamped(number: Any) -> int:
+    return max(-LAST, min(int(as_index(number)), LAST))
 
 
 def _times(times: Any) -> int:

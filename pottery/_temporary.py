@@ -9,39 +9,62 @@ from __future__ import annotations
 
 import atexit
 import os
+import sys
 from collections import deque
 from typing import Any
 from uuid import uuid4
 from weakref import finalize
 
+from redis import Redis
+
 from pottery._plan import ABANDONED, same_server, unlink_briefly
 
 # The keys in use, each with the process that made it and the deque that it will end in.
 _IN_USE: dict[str, tuple[int, deque[str]]] = {}
+_PROCESSES: set[int] = set()
 
 
 def temporary_key(container: object, client: Any) -> str:
     """Return a new key for *container*, unlinked soon after the container is gone."""
-    if not ABANDONED:
-        atexit.register(_unlink_all)
+    _unlink_at_exit()
     key = f"pottery:{uuid4()}"
     _IN_USE[key] = os.getpid(), _abandoned_at(client)
     finalize(container, _abandon, key).atexit = False
     return key
 
 
+def _unlink_at_exit() -> None:
+    """See to it, once in each process, that its temporary keys are unlinked when it ends."""
+    if os.getpid() in _PROCESSES:
+        return
+    if not _PROCESSES:
+        atexit.register(_unlink_all)
+    _PROCESSES.add(os.getpid())
+    # Children of multiprocessing end without atexit, but with finalizers of their own kind.
+    if "multiprocessing.util" in sys.modules:
+        sys.modules["multiprocessing.util"].Finalize(None, _unlink_all, exitpriority=0)
+
+
 def _abandoned_at(client: Any) -> deque[str]:
     """Return the deque of the client's server; kept under one client, so that others can go."""
-    if client not in ABANDONED:
-        known = next((one for one in list(ABANDONED) if same_server(one, client)), None)
-        ABANDONED[client] = deque() if known is None else ABANDONED.pop(known, deque())
-    return ABANDONED[client]
+    abandoned = ABANDONED.get(client)
+    if abandoned is None:
+        known = next((one for one in list(ABANDONED) if _is_replaced_by(client, one)), None)
+        abandoned = ABANDONED[client] = ABANDONED.get(known, deque())
+        ABANDONED.pop(known, None)
+    return abandoned
+
+
+def _is_replaced_by(client: Any, known: Any) -> bool:
+    # Not a blocking one by an asynchronous one, which could unlink nothing at the end.
+    return isinstance(client, Redis) == isinstance(known, Redis) and same_server(client, known)
 
 
 def _abandon(key: str) -> None:
-    maker, abandoned = _IN_USE.pop(key)
+    maker, abandoned = _IN_USE[key]
     if maker == os.getpid():
         abandoned.append(key)
+    del _IN_USE[key]
 
 
 def _unlink_all() -> None:

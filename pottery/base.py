@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from typing import TYPE_CHECKING, Any, AnyStr
+from typing import TYPE_CHECKING, Any
 
 from pottery import _json
 from pottery._plan import Front, Op, Sync, nothing, operation, same_server
@@ -57,7 +57,7 @@ class Base(Front):
 
         O(1) for the caller; 1 round trip; atomic.
         """
-        return Op(("UNLINK", self.key), nothing, repeatable=True)
+        return Op(("UNLINK", self.key), nothing)
 
     def _like(self) -> Self:
         """Return an empty temporary container of the same kind on the same client."""
@@ -87,12 +87,6 @@ class Base(Front):
         for start in range(0, len(args), MOST_ARGUMENTS):
             part = args[start : start + MOST_ARGUMENTS]
             yield from Op((command, self.key, *part), nothing, repeatable=repeatable)
-
-    def _companion(self, name: str) -> str | bytes:
-        """Return a key for what belongs to this container, in the same slot of a cluster."""
-        if isinstance(self.key, bytes):
-            return _beside(self.key, b"{", b"}") + b"~" + name.encode()
-        return f"{_beside(self.key, '{', '}')}~{name}"
 
     def _scan(
         self, command: str, position: Any, read: Callable[[list[bytes]], list[Any]]
@@ -155,13 +149,6 @@ def _checked(key: Any) -> str | bytes:
     if isinstance(key, (str, bytes)):
         return key
     raise TypeError(f"key must be str or bytes, not {type(key).__name__}")
-
-
-def _beside(key: AnyStr, opening: AnyStr, closing: AnyStr) -> AnyStr:
-    # Redis hashes what stands between the first { and the next }, if anything does, else the key.
-    tagged = key.partition(opening)[2].partition(closing)
-    has_tag = bool(tagged[0] and tagged[1])
-    return key if has_tag or closing in key else opening + key + closing
 
 
 class Container(Base, Sync):

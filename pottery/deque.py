@@ -123,8 +123,8 @@ class RedisDeque(DequePlans[T], RedisSequence[T]):  # type: ignore[misc]
 
     Differs from `deque`: elements must be JSON, so tuples become lists; an element that was read is
     a copy. *maxlen* is kept by this object and not in Redis: give it wherever you attach to the
-    key. Changing the deque during iteration is no error; iteration reads pages and may see what
-    others write meanwhile.
+    key. Changing the deque during iteration is no error; iteration reads pages and may see or
+    miss what others write meanwhile.
     """
 
     _builtin: ClassVar[type] = deque
@@ -145,7 +145,7 @@ class RedisDeque(DequePlans[T], RedisSequence[T]):  # type: ignore[misc]
         O(k); 1 round trip; atomic.
         """
         super().__init__(redis=redis, key=key)
-        self._maxlen = _checked(maxlen)
+        self._maxlen = maxlen = _checked(maxlen)
         texts = spelled(iterable)
         if maxlen is not None:
             texts = texts[-maxlen:] if maxlen else []
@@ -202,4 +202,4 @@ def _checked(maxlen: Any) -> int | None:
         raise TypeError("an integer is required")
     if maxlen < 0:
         raise ValueError("maxlen must be non-negative")
-    return maxlen
+    return ssize(maxlen)

@@ -43,16 +43,13 @@ redis.call('HDEL', KEYS[1], field)
 return {field, value}
 """)
 
-SET_DEFAULT = Script(
-    """
+SET_DEFAULT = Script("""
 -- KEYS[1] hash; ARGV[1] field, ARGV[2] value if it has none; returns the value that it has then
 local value = redis.call('HGET', KEYS[1], ARGV[1])
 if value then return value end
 redis.call('HSET', KEYS[1], ARGV[1], ARGV[2])
 return ARGV[2]
-""",
-    repeatable=True,
-)
+""")
 
 
 class DictPlans(Base, Generic[K, V]):
@@ -216,9 +213,9 @@ class RedisDict(DictPlans[K, V], Container, MutableMapping[K, V]):  # noqa: PLW1
 
     Insertion order holds while Redis stores the hash compactly: by default up to 512 items, with
     keys and values of up to 64 bytes of JSON. Beyond, the order is arbitrary, and `popitem` takes
-    any item. Iteration reads pages of 1000 and may see what others write meanwhile, which is no
-    error; a dict that shrinks meanwhile may give a key twice. `dict(d)` and `{**d}` ask for one
-    value after the other, `d.to_dict()` does not.
+    any item. Iteration reads pages of 1000 and may see or miss what others write meanwhile, which
+    is no error; a dict that shrinks meanwhile may give a key twice. `dict(d)` and `{**d}` ask for
+    one value after the other, `d.to_dict()` does not.
     """
 
     @overload

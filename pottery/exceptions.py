@@ -31,6 +31,14 @@ class PotteryError(Exception):
         self.redis = redis
         self.key = key
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Travel between processes without the client, which cannot."""
+        return type(self), (None, *self.args[1:])
+
+    def __repr__(self) -> str:
+        """Show the message, and not the client with all its options."""
+        return f"{type(self).__name__}({str(self)!r})"
+
     def __str__(self) -> str:
         """Name the key; the client is left out, since its address is nobody's business in a log."""
         return f"key {self.key!r} {self.problem}"

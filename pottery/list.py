@@ -19,6 +19,7 @@ from pottery._sequence import (
     ssize,
     text_of_bound,
 )
+from pottery.base import WHOLE
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -76,7 +77,8 @@ redis.call('LTRIM', KEYS[1], size, -1)
 """
 )
 
-EXCHANGE = Script("""
+EXCHANGE = Script(
+    """
 -- KEYS[1] list; ARGV[1] digest of its elements, ARGV[2..] new ones; returns whether it matched
 local elements = redis.call('LRANGE', KEYS[1], 0, -1)
 local measured = {}
@@ -85,7 +87,10 @@ if redis.sha1hex(table.concat(measured)) ~= ARGV[1] then return 0 end
 spread('RPUSH', KEYS[1], ARGV, 2)
 redis.call('LTRIM', KEYS[1], #elements, -1)
 return 1
-""")
+""",
+    # A second run finds other elements than the digest's, and the sort that asked reads again.
+    repeatable=True,
+)
 # Stands for any bound of a slice that no list reaches; small enough for Redis and for Lua.
 BEYOND = 2**52
 # Elements that a sort reads again, beside a hundred times the first ones, before it gives up.
@@ -136,7 +141,10 @@ class ListPlans(SequencePlans[T]):
             keys = values if key is None else [key(value) for value in values]
             order = sorted(range(len(raws)), key=keys.__getitem__, reverse=reverse)
             new = [raws[at] for at in order]
-            if new == raws or (yield from EXCHANGE((self.key,), (_digest(raws), *new))):
+            is_one_read = len(raws) <= WHOLE  # else parts of it may be from different times
+            if (is_one_read and new == raws) or (
+                yield from EXCHANGE((self.key,), (_digest(raws), *new))
+            ):
                 return
             raws = yield from whole(self._texts, 0)
             patience -= len(raws)
@@ -150,19 +158,11 @@ class ListPlans(SequencePlans[T]):
             if stop == -1:
                 return []  # nothing is after the last
             start, stop = None if stop is None else stop + 1, _after(start)
-        raws = yield from self._stretch(start or 0, stop)
-        return self._decode_many((raws if step > 0 else raws[::-1])[:: abs(step)])
-
-    def _stretch(self, start: int, stop: int | None) -> Steps[list[bytes]]:
-        """Read from *start* to *stop*: in pages, unless only the server knows how far that is."""
-        if start >= 0 and (stop is None or stop >= 0):
-            if stop is not None and stop <= start:
-                return []
-            return (yield from whole(lambda at: self._page(at, stop, list), start))
-        last = -1 if stop is None else stop - 1
         if stop == 0:
             return []
-        return (yield from Op(("LRANGE", self.key, str(start), str(last)), list, repeatable=True))
+        bounds = str(start or 0), str(-1 if stop is None else stop - 1)
+        raws = yield from Op(("LRANGE", self.key, *bounds), list, repeatable=True)
+        return self._decode_many((raws if step > 0 else raws[::-1])[:: abs(step)])
 
     def _replace(self, where: slice[Any, Any, Any], items: Any) -> Steps[None]:
         start, stop, step = _parts(where)
@@ -196,7 +196,7 @@ def _parts(wanted: slice[Any, Any, Any]) -> tuple[int | None, int | None, int]:
     # slice.indices checks the types and refuses a step of zero, in the words of list.
     wanted.indices(0)
     start, stop, step = (
-        None if part is None else max(-BEYOND, min(as_index(part), BEYOND))
+        None if part is None else max(-BEYOND, min(int(as_index(part)), BEYOND))
         for part in (wanted.start, wanted.stop, wanted.step)
     )
     return start, stop, 1 if step is None else step
@@ -226,7 +226,7 @@ class RedisList(ListPlans[T], RedisSequence[T]):
     a copy, and changing it changes nothing in Redis. A Redis list is linked: its ends are fast, its
     middle takes time that grows with the distance from the nearer end. `l + m` and `l * n` are
     RedisLists with a temporary key on the same client, slices are lists. Iteration reads pages and
-    may see what others write meanwhile. A sort that fails leaves the list as it was.
+    may see or miss what others write meanwhile. A sort that fails leaves the list as it was.
     """
 
     _builtin: ClassVar[type] = list
@@ -249,6 +249,8 @@ class RedisList(ListPlans[T], RedisSequence[T]):
     def __getitem__(self, index: slice) -> list[T]: ...
     def __getitem__(self, index: Any) -> Any:
         """Return the element at an index, or those of a slice as a `list`.
+
+        A slice is one command, however long; to read a long list in pages, iterate.
 
         O(1) at the ends, else O(n); 1 round trip; atomic.
         """

@@ -39,21 +39,56 @@ return {redis.call('SCARD', KEYS[1]), #ARGV, common}
 )
 
 COMBINE = Script("""
--- KEYS[1] where ARGV[2..] are put as a set, KEYS[2] result, KEYS[3..] operands; ARGV[1] how
-for i = 3, #KEYS do
+-- KEYS[1] result, where ARGV[2..] are put first as a set; KEYS[2] and KEYS[3] operands; ARGV[1] how
+for i = 2, 3 do
   if KEYS[i] ~= KEYS[1] then redis.call('SCARD', KEYS[i]) end
 end
-local expiry = redis.call('PTTL', KEYS[2])
 spread('SADD', KEYS[1], ARGV, 2)
 if ARGV[1] == 'symmetric' then
-  local common = redis.call('SINTER', KEYS[3], KEYS[4])
-  redis.call('SUNIONSTORE', KEYS[2], KEYS[3], KEYS[4])
-  spread('SREM', KEYS[2], common)
+  local common = redis.call('SINTER', KEYS[2], KEYS[3])
+  redis.call('SUNIONSTORE', KEYS[1], KEYS[2], KEYS[3])
+  spread('SREM', KEYS[1], common)
 else
-  redis.call(ARGV[1], KEYS[2], unpack(KEYS, 3))
+  redis.call(ARGV[1], KEYS[1], KEYS[2], KEYS[3])
 end
-if KEYS[1] ~= KEYS[2] then redis.call('UNLINK', KEYS[1]) end
-if expiry > 0 then redis.call('PEXPIRE', KEYS[2], expiry) end
+""")
+
+# What changes a set in place touches no other key, which the user might not be allowed, and moves
+# only what changes, so that the set keeps its expiry.
+UPDATE = Script("""
+-- KEYS[1] set, KEYS[2..] others whose members are added, as are ARGV
+local added = redis.call('SUNION', unpack(KEYS, 2))
+spread('SADD', KEYS[1], added)
+spread('SADD', KEYS[1], ARGV)
+""")
+REMOVE = Script("""
+-- KEYS[1] set, KEYS[2..] others whose members are removed, as are ARGV
+local gone = redis.call('SUNION', unpack(KEYS, 2))
+spread('SREM', KEYS[1], gone)
+spread('SREM', KEYS[1], ARGV)
+""")
+KEEP = Script("""
+-- KEYS[1] set, KEYS[2..] others; ARGV[1] whether ARGV[2..] are one more set; keeps what all have
+local rounds, gone = {}, {}
+for _, member in ipairs(redis.call('SINTER', unpack(KEYS))) do rounds[member] = 1 end
+for i = 2, #ARGV do
+  if rounds[ARGV[i]] then rounds[ARGV[i]] = 2 end
+end
+local enough = ARGV[1] == 'more' and 2 or 1
+for _, member in ipairs(redis.call('SMEMBERS', KEYS[1])) do
+  if (rounds[member] or 0) < enough then gone[#gone + 1] = member end
+end
+spread('SREM', KEYS[1], gone)
+""")
+TOGGLE = Script("""
+-- KEYS[1] set, KEYS[2] another, or else ARGV members; keeps what only one of both has
+local theirs, gone, added = KEYS[2] and redis.call('SMEMBERS', KEYS[2]) or ARGV, {}, {}
+for _, member in ipairs(theirs) do
+  local side = redis.call('SISMEMBER', KEYS[1], member) == 1 and gone or added
+  side[#side + 1] = member
+end
+spread('SADD', KEYS[1], added)
+spread('SREM', KEYS[1], gone)
 """)
 
 ONLY_IN_ONE = Script(
@@ -165,7 +200,7 @@ class SetPlans(Base, Generic[T]):
         keys, foreign = yield from self._split(others)
         texts = _spelled(chain(*foreign))
         if keys:
-            yield from self._combine_into(UNION, keys, texts)
+            yield from UPDATE((self.key, *keys), texts, nothing)
         else:
             yield from self._write("SADD", texts, repeatable=True)
 
@@ -178,7 +213,7 @@ class SetPlans(Base, Generic[T]):
         keys, foreign = yield from self._split(others)
         texts = _findable(chain(*foreign))
         if keys:
-            yield from self._combine_into(DIFFERENCE, keys, texts)
+            yield from REMOVE((self.key, *keys), texts, nothing)
         else:
             yield from self._write("SREM", texts, repeatable=True)
 
@@ -189,7 +224,8 @@ class SetPlans(Base, Generic[T]):
         O(n + k); 1 round trip; atomic.
         """
         keys, foreign = yield from self._split(others)
-        yield from self._combine_into(INTERSECTION, keys, _common(foreign) if foreign else None)
+        more = ("more", *_common(foreign)) if foreign else ("",)
+        yield from KEEP((self.key, *keys), more, nothing)
 
     @operation
     def symmetric_difference_update(self, other: Iterable[T], /) -> Steps[None]:
@@ -198,8 +234,9 @@ class SetPlans(Base, Generic[T]):
         O(n + k); 1 round trip; atomic.
         """
         keys, foreign = yield from self._split((other,))
-        texts = None if keys else _spelled(foreign[0])
-        yield from self._combine_into(SYMMETRIC_DIFFERENCE, keys, texts)
+        # Each once: an element given twice would be added and taken away again.
+        texts = () if keys else dict.fromkeys(_spelled(foreign[0]))
+        yield from TOGGLE((self.key, *keys), texts, nothing)
 
     @operation
     def to_set(self) -> Steps[set[T]]:
@@ -295,15 +332,8 @@ class SetPlans(Base, Generic[T]):
         texts = spell(chain(*foreign))
         operands = (self.key, *(keys or [result.key]))
         operands = operands[::-1] if reflected else operands
-        yield from COMBINE((result.key, result.key, *operands), (how, *texts), nothing)
+        yield from COMBINE((result.key, *operands), (how, *texts), nothing)
         return result
-
-    def _combine_into(
-        self, how: str, keys: list[str | bytes], texts: Sequence[str] | None
-    ) -> Steps[None]:
-        stage = self._companion("operand")
-        operands = (self.key, *keys, *([] if texts is None else [stage]))
-        yield from COMBINE((stage, self.key, *operands), (how, *(texts or ())), nothing)
 
     # --- comparison
 
@@ -386,7 +416,7 @@ class RedisSet(SetPlans[T], Container, MutableSet[T]):  # noqa: PLW1641 - no has
     Differs from `set`: members must be JSON, and their text is their identity, so 1, 1.0 and True
     are three members. Tuples stay tuples. Operators (`a | b`) give a RedisSet with a temporary key
     on the same client; methods (`a.union(b)`) give a `set`. Iteration reads pages of 1000 and may
-    see what others write meanwhile; a set that shrinks meanwhile may give a member twice.
+    see or miss what others write meanwhile; a set that shrinks meanwhile may give a member twice.
     """
 
     def __init__(

@@ -24,9 +24,15 @@ def test_maxlen_belongs_to_the_object(redis):
     assert list(bounded) == list("cde")
 
 
-@pytest.mark.parametrize("maxlen", [-1, "2", 1.5])
+def test_true_is_a_maxlen(redis):
+    bounded = RedisDeque("ab", True, redis=redis)
+    bounded.append("c")
+    assert list(bounded) == ["c"]
+
+
+@pytest.mark.parametrize("maxlen", [-1, "2", 1.5, 2**70])
 def test_bad_maxlen_is_refused_before_anything_is_written(redis, maxlen):
-    with pytest.raises((TypeError, ValueError)) as ours:
+    with pytest.raises((TypeError, ValueError, OverflowError)) as ours:
         RedisDeque("abc", maxlen, redis=redis, key="d")
     with pytest.raises(type(ours.value)) as theirs:
         deque("abc", maxlen)

@@ -15,9 +15,9 @@ from contextlib import suppress
 from pathlib import Path
 
 import pytest
-import redis.asyncio
 from lossy import LossyProxy
 from redis import BlockingConnectionPool, Redis
+from redis import asyncio as asynchronous
 from redis.backoff import NoBackoff
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import NoPermissionError, ResponseError
@@ -59,7 +59,7 @@ def test_push_whose_reply_was_lost_runs_once_and_says_so(redis, lossy, proxy):
     assert isinstance(caught.value, RedisConnectionError)
     assert isinstance(caught.value.__cause__, RedisConnectionError)
     assert (caught.value.key, caught.value.command) == ("d", "RPUSH")
-    assert redis.lrange("d", 0, -1) == [b'"a"']
+    assert redis.llen("d") == 1
 
 
 def test_pop_whose_reply_was_lost_takes_one_element_and_says_so(redis, lossy, proxy):
@@ -126,7 +126,7 @@ def test_async_push_whose_reply_was_lost_runs_once_and_says_so(redis, proxy):
 
 def redis_asyncio(port, client):
     database = client.connection_pool.connection_kwargs.get("db") or 0
-    return redis.asyncio.Redis(port=port, db=database)
+    return asynchronous.Redis(port=port, db=database)
 
 
 async def close(client):
@@ -175,11 +175,9 @@ def test_interrupted_calls_never_leave_a_reply_for_the_next_one(server, redis):
     assert wrong == 0
 
 
-def test_cancelled_tasks_never_leave_a_reply_for_the_next_one(redis):
-    options = redis.connection_pool.connection_kwargs
-
+def test_cancelled_tasks_never_leave_a_reply_for_the_next_one(server, redis):
     async def cancel_at_random():
-        client = redis_asyncio(options["port"], redis)
+        client = asynchronous.Redis.from_url(server.url)
         sets = [await AIORedisSet.create([n], redis=client, key=f"s{n}") for n in range(5)]
         rng = random.Random(7)
         cancelled = 0

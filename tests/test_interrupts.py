@@ -4,14 +4,26 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import pickle
+import subprocess
+import sys
+from collections import deque
 
 import pytest
-from redis import Connection, ConnectionPool, Redis
+from redis import BlockingConnectionPool, Connection, ConnectionPool, Redis
 from redis import asyncio as asynchronous
 from redis.exceptions import ConnectionError as RedisConnectionError
+from redis.exceptions import ReadOnlyError
 
-from pottery import AIORedisSet, RedisSet
-from pottery._plan import ABANDONED, unlink_briefly
+from pottery import AIORedisSet, DecodeError, KeyExistsError, OutcomeUnknown, RedisSet
+from pottery._plan import (
+    ABANDONED,
+    Op,
+    _may_be_sent_again,
+    _sweep,
+    nothing,
+    unlink_briefly,
+)
 from pottery.testing import RedisServer
 
 STEPS = ["connect", "check_health", "send_packed_command", "read_response"]
@@ -166,6 +178,94 @@ def test_names_of_temporary_keys_survive_an_interrupt(stopping):
     assert name in next(names for names in ABANDONED.values() if names)
     len(keeper)
     assert not stopping.exists(name)
+
+
+def test_two_threads_may_unlink_at_once():
+    class Emptied(deque):
+        """Another thread takes the last name right after the look."""
+
+        def __bool__(self):
+            return True
+
+    assert next(_sweep(Emptied()), None) is None
+
+
+def test_asynchronous_client_does_not_take_over_the_keys_of_a_blocking_one(redis, server):
+    async def make():
+        client = asynchronous.Redis.from_url(server.url)
+        async_set = AIORedisSet(redis=client)
+        await async_set.clear()
+        await (client.aclose() if hasattr(client, "aclose") else client.close())
+
+    temporary = RedisSet("ab", redis=redis)
+    asyncio.run(make())
+    del temporary
+    gc.collect()
+    len(RedisSet(redis=redis, key="s"))
+    assert not redis.keys("pottery:*")
+
+
+def test_interrupt_at_the_end_of_a_release_does_not_lend_a_connection_twice(server):
+    class Pool(BlockingConnectionPool):
+        is_interrupted = False
+
+        def release(self, connection):
+            super().release(connection)
+            if Pool.is_interrupted:
+                Pool.is_interrupted = False
+                raise Stop
+
+    pool = Pool.from_url(server.url, max_connections=3)
+    members = RedisSet(redis=Redis(connection_pool=pool), key="s")
+    held = [pool.get_connection("_"), pool.get_connection("_")]
+    Pool.is_interrupted = True
+    with pytest.raises(Stop):
+        len(members)
+    assert pool.get_connection("_") not in held
+    pool.disconnect()
+
+
+def test_write_that_a_demoted_master_refused_may_be_sent_again():
+    refusal = RedisConnectionError("The previous master is now a slave")
+    refusal.__context__ = ReadOnlyError()
+    push = Op(("RPUSH", "k", "1"), nothing)
+    assert _may_be_sent_again(push, refusal)
+    assert not _may_be_sent_again(push, RedisConnectionError())
+
+
+CHILD = """
+import multiprocessing, sys
+from redis import Redis
+from pottery import RedisSet
+
+def work(url):
+    redis = Redis.from_url(url)
+    global kept
+    kept = RedisSet("ab", redis=redis)
+    assert redis.exists(kept.key)
+
+if __name__ == "__main__":
+    child = multiprocessing.get_context(sys.argv[2]).Process(target=work, args=(sys.argv[1],))
+    child.start()
+    child.join()
+    sys.exit(child.exitcode)
+"""
+
+
+@pytest.mark.parametrize("method", ["fork", "spawn"])
+def test_child_of_multiprocessing_unlinks_its_temporary_keys(server, redis, tmp_path, method):
+    program = tmp_path / "child.py"
+    program.write_text(CHILD)
+    subprocess.run([sys.executable, program, server.url, method], check=True)
+    assert redis.dbsize() == 0
+
+
+@pytest.mark.parametrize("kind", [OutcomeUnknown, DecodeError])
+def test_errors_travel_between_processes(kind):
+    error = kind(Redis(), "k", b"x")
+    twin = pickle.loads(pickle.dumps(error))
+    assert (type(twin), str(twin), twin.key, twin.args[1:]) == (kind, str(error), "k", ("k", b"x"))
+    assert "Redis" not in repr(KeyExistsError(Redis(password="secret"), "k"))
 
 
 def test_user_who_may_not_unlink_is_not_asked_for_ever(server, redis):

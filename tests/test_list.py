@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 
 import pytest
-from redis.exceptions import ResponseError
+from redis.exceptions import OutOfMemoryError, ResponseError
 
 from pottery import InefficientAccessWarning, RedisDeque, RedisList
 from pottery.list import EXCHANGE
@@ -64,6 +64,37 @@ def test_change_in_place_keeps_the_expiry(redis, change):
 
     assert list(numbers) == expected
     assert 90 < redis.ttl("l") <= 100
+
+
+def test_long_slice_is_one_command(redis, commands):
+    numbers = RedisList(range(25_000), redis=redis, key="l")
+    with commands(redis) as sent:
+        assert len(numbers[:]) == 25_000
+    assert len(sent) == 1
+
+
+def test_insertion_is_refused_when_memory_is_out():
+    with RedisServer(config={"maxmemory": "2mb"}) as server, server.client() as client:
+        texts = RedisList("xyz", redis=client, key="l")
+        with pytest.raises(OutOfMemoryError):
+            for _ in range(100):
+                texts.insert(1, "y" * 100_000)
+        assert texts[0] == "x"
+        assert texts.pop() == "z"
+
+
+def test_true_is_an_index(redis):
+    letters = RedisList("abc", redis=redis)
+    assert (letters[True], letters[True:], letters[False]) == ("b", ["b", "c"], "a")
+    letters.insert(True, "x")
+    assert letters.pop(True) == "x"
+
+
+def test_integers_longer_than_python_writes_them_are_nowhere(redis):
+    numbers = RedisList([1], redis=redis)
+    assert 10**5000 not in numbers
+    assert numbers.count(10**5000) == 0
+    assert numbers.index(1, -(10**5000)) == 0
 
 
 def test_emptied_list_leaves_no_key(redis):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from time import monotonic
 
 import pytest
 import redis.asyncio as asynchronous
@@ -65,6 +66,37 @@ def test_change_in_place_keeps_the_expiry_and_leaves_no_other_key(redis, how, is
     assert members == expected
     assert 90 < redis.ttl("s") <= 100
     assert set(redis.keys()) <= {b"s", b"t", "s", "t"}
+
+
+def test_change_in_place_needs_no_key_but_those_of_the_sets(server, redis):
+    rights = ("on", "nopass", "~app:*", "+@all", "-@dangerous")
+    redis.execute_command("ACL SETUSER", "app", *rights)
+    with server.client(username="app", password="any") as client:
+        one, two = (RedisSet(name, redis=client, key=f"app:{name}") for name in ("abc", "bcd"))
+        one &= {"a", "b"}
+        one ^= {"z"}
+        one.update(two)
+        one.difference_update(two, "z")
+        assert one.to_set() == {"a"}
+    redis.execute_command("ACL DELUSER", "app")
+
+
+def test_change_in_place_in_the_last_millisecond_does_not_make_the_set_stay(redis):
+    members = RedisSet(redis=redis, key="s")
+    for _ in range(50):
+        redis.delete("s")
+        redis.sadd("s", '"a"', '"z"')
+        redis.pexpire("s", 2)
+        end = monotonic() + 0.004
+        while monotonic() < end:
+            members.intersection_update({"a"})
+        assert not redis.exists("s")
+
+
+def test_element_given_twice_is_toggled_once(redis):
+    members = RedisSet("ab", redis=redis)
+    members.symmetric_difference_update(["a", "a", "c", "c"])
+    assert members == {"b", "c"}
 
 
 def test_key_of_another_type_is_redis_error_and_stays_as_it_is(redis):

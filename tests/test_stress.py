@@ -24,6 +24,8 @@ from pottery.exceptions import KeyExistsError
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+pytestmark = pytest.mark.slow
+
 # --- random programs
 
 the_same_every_time = settings(
@@ -680,7 +682,6 @@ def test_threads_lose_and_double_nothing_on_one_object(redis, name):
     assert job.check(it, results, THREADS)
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("name", JOBS)
 def test_processes_lose_and_double_nothing_on_one_key(redis, server, processes, name):
     job = JOBS[name]
@@ -738,7 +739,6 @@ def test_of_threads_that_create_one_key_exactly_one_wins(redis, kind):
         assert len(TYPES[kind](redis=redis, key=f"key {attempt}")) == 1
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("kind", TYPES, ids=lambda kind: kind.__name__)
 def test_of_processes_that_create_one_key_exactly_one_wins(server, processes, redis, kind):
     tasks = [processes.submit(create_at, server.url, kind, worker) for worker in range(PROCESSES)]
