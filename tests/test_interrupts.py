@@ -17,6 +17,7 @@ from redis.exceptions import ReadOnlyError
 
 from pottery import AIORedisSet, DecodeError, KeyExistsError, OutcomeUnknown, RedisSet
 from pottery._plan import (
+    _LEASE,
     ABANDONED,
     Op,
     _may_be_sent_again,
@@ -217,11 +218,11 @@ def test_interrupt_at_the_end_of_a_release_does_not_lend_a_connection_twice(serv
 
     pool = Pool.from_url(server.url, max_connections=3)
     members = RedisSet(redis=Redis(connection_pool=pool), key="s")
-    held = [pool.get_connection("_"), pool.get_connection("_")]
+    held = [pool.get_connection(*_LEASE), pool.get_connection(*_LEASE)]
     Pool.is_interrupted = True
     with pytest.raises(Stop):
         len(members)
-    assert pool.get_connection("_") not in held
+    assert pool.get_connection(*_LEASE) not in held
     pool.disconnect()
 
 
