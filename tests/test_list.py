@@ -73,12 +73,16 @@ def test_long_slice_is_one_command(redis, commands):
     assert len(sent) == 1
 
 
+def fill(texts):
+    for _ in range(100):
+        texts.insert(1, "y" * 100_000)
+
+
 def test_insertion_is_refused_when_memory_is_out():
     with RedisServer(config={"maxmemory": "2mb"}) as server, server.client() as client:
         texts = RedisList("xyz", redis=client, key="l")
-        client.rpush("filling", *["y" * 100_000] * 30)
         with pytest.raises(OutOfMemoryError):
-            texts.insert(1, "y")
+            fill(texts)
         assert texts[0] == "x"
         assert texts.pop() == "z"
 
