@@ -189,13 +189,10 @@ class SequencePlans(Base, Generic[T]):
 
     _noun: ClassVar[str]  # of the builtin, as its error messages have it
 
-    @property
-    def maxlen(self) -> int | None:
-        """The most elements there may be, None for any number."""
-        return None
+    _maxlen: int | None = None
 
     def _most(self) -> str:
-        return "" if self.maxlen is None else str(self.maxlen)
+        return "" if self._maxlen is None else str(self._maxlen)
 
     # --- ends
 

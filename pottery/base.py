@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from pottery import _json
 from pottery._plan import Front, Op, Sync, nothing, operation, same_server
@@ -51,6 +51,11 @@ class Base(Front):
         self._is_temporary = not _checked(key)
         self.key = key or temporary_key(self, self.redis)
 
+    def __reduce__(self) -> NoReturn:
+        """Refuse to be pickled: a container is a name for data that stay in Redis."""
+        kind = type(self).__name__
+        raise TypeError(f"cannot pickle '{kind}' object: give the other process its key instead")
+
     @operation
     def clear(self) -> Op[None]:
         """Remove everything, in the background of the server.
@@ -61,7 +66,10 @@ class Base(Front):
 
     def _like(self) -> Self:
         """Return an empty temporary container of the same kind on the same client."""
-        return type(self)(redis=self.redis)
+        # Not by the class's own __init__, whose arguments in a subclass are unknown here.
+        twin = type(self).__new__(type(self))
+        Base.__init__(twin, redis=self.redis)
+        return twin
 
     def _copied(self) -> Steps[Self]:
         twin = self._like()

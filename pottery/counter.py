@@ -253,7 +253,11 @@ class CounterPlans(DictPlans[T, int]):
         if self._is_alike(arg):
             raws = yield from at(arg.redis, whole(arg._texts, START))
             return dict(zip(raws[::2], arg._decode_many(raws[1::2]), strict=True))
-        return _spelled(arg) if is_mapping(arg) else Counter(_spelled(Counter(arg)))
+        if is_mapping(arg):
+            return _spelled(arg)
+        return Counter(
+            {text.encode(): count for text, count in Counter(map(encode_key, arg)).items()}
+        )
 
     def _decoded(self, texts: Mapping[bytes, bytes]) -> dict[bytes, Any]:
         return dict(zip(texts, self._decode_many(list(texts.values())), strict=True))

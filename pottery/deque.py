@@ -49,7 +49,6 @@ class DequePlans(SequencePlans[T]):
     _noun: ClassVar[str] = "deque"
     _nothing_to_pop: ClassVar[str] = "pop from an empty deque"
     _no_such_place: ClassVar[str] = "deque index out of range"
-    _maxlen: int | None = None
 
     @property
     def maxlen(self) -> int | None:
@@ -57,7 +56,9 @@ class DequePlans(SequencePlans[T]):
         return self._maxlen
 
     def _like(self) -> Self:
-        return type(self)(maxlen=self.maxlen, redis=self.redis)  # type: ignore[call-arg]
+        twin = super()._like()
+        twin._maxlen = self._maxlen
+        return twin
 
     def _push(self, command: str, texts: Sequence[str]) -> Plan[None]:
         """Push at one end; what is too much falls off the other."""
@@ -155,7 +156,9 @@ class RedisDeque(DequePlans[T], RedisSequence[T]):  # type: ignore[misc]
             raise IndexError(f"key {self.key!r} holds more than maxlen={maxlen} elements")
 
     def _like_operand(self, left: Any) -> RedisDeque[T]:
-        return type(self)(maxlen=left.maxlen, redis=self.redis)
+        new = self._like()
+        new._maxlen = left.maxlen
+        return new
 
     def __getitem__(self, index: int) -> T:  # type: ignore[override]
         """Return the element at *index*.

@@ -136,9 +136,9 @@ class DictPlans(Base, Generic[K, V]):
 
     def _texts_of(self, arg: Any, kwargs: Mapping[str, V]) -> Steps[list[Argument]]:
         """Return the texts of all keys and values in turn; errors are those of `dict`."""
-        if not self._is_alike(arg):
-            return _spelled(dict(arg, **kwargs))
         more = _spelled(kwargs)
+        if not self._is_alike(arg):
+            return _spelled_pairs(arg) + more
         # As text: 1 and 1.0 are two keys in Redis, but one in a dict on the way.
         texts = yield from at(arg.redis, whole(arg._texts, START))
         return [*texts, *more]
@@ -197,6 +197,14 @@ class DictPlans(Base, Generic[K, V]):
 
 def _spelled(items: Mapping[Any, Any]) -> list[Argument]:
     return [text for key in items for text in (encode_key(key), encode(items[key]))]
+
+
+def _spelled_pairs(arg: Any) -> list[Argument]:
+    if hasattr(arg, "keys"):
+        return _spelled(dict(arg))
+    pairs: list[Any] = [tuple(pair) if hasattr(pair, "__iter__") else pair for pair in arg]
+    dict(pairs)  # for its errors; it would take 1 and 1.0 for one key
+    return [text for key, value in pairs for text in (encode_key(key), encode(value))]
 
 
 class RedisDict(DictPlans[K, V], Container, MutableMapping[K, V]):  # noqa: PLW1641 - no hash, as dict
@@ -263,7 +271,7 @@ class RedisDict(DictPlans[K, V], Container, MutableMapping[K, V]):  # noqa: PLW1
         Raises KeyExistsError if there are keys and the key in Redis exists already.
         O(k); 1 round trip; atomic.
         """
-        items: Any = dict.fromkeys(iterable, value)
+        items: Any = [(each, value) for each in iterable]
         return cast("RedisDict[L, Any]", cls(items, redis=redis, key=key))
 
     # --- one item

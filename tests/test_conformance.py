@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import inspect
+import pickle
 import re
 import sys
 from collections import Counter, deque
@@ -1065,3 +1066,30 @@ UNNAMED = {
     inspect.Parameter.VAR_POSITIONAL,
     inspect.Parameter.VAR_KEYWORD,
 }
+
+
+@pytest.mark.parametrize("kind", TYPES)
+def test_subclass_with_an_init_of_its_own_can_be_copied_and_combined(redis, kind):
+    class Named(TYPES[kind]):
+        def __init__(self, name, *, redis):
+            super().__init__(redis=redis)
+            self.name = name
+
+    it = Named("x", redis=redis)
+    assert it.copy() == kind()
+    if kind in (list, deque):
+        assert it + it == it * 2 == kind()
+    elif kind is not Counter:
+        assert it | it == kind()
+
+
+@pytest.mark.parametrize("kind", TYPES)
+def test_there_is_no_public_attribute_but_those_of_the_builtin_and_our_own(kind):
+    own = {"redis", "key", "to_list", "to_set", "to_dict", "to_counter", "contains_many"}
+    assert {name for name in dir(TYPES[kind]) if not name.startswith("_")} - {*dir(kind)} <= own
+
+
+@pytest.mark.parametrize("kind", TYPES)
+def test_pickle_is_refused_by_name(redis, kind):
+    with pytest.raises(TypeError, match=f"cannot pickle '{TYPES[kind].__name__}' object"):
+        pickle.dumps(TYPES[kind](redis=redis))

@@ -28,7 +28,13 @@ VIEWS = {
     RedisDictValues: RedisDict.values,
     RedisDictItems: RedisDict.items,
 }
-NO_OPERATIONS = {"__init_subclass__", "__class_getitem__", "__subclasshook__", "__missing__"}
+NO_OPERATIONS = {
+    "__init_subclass__",
+    "__class_getitem__",
+    "__subclasshook__",
+    "__missing__",
+    "__reduce__",
+}
 
 
 class Cost(NamedTuple):

@@ -509,3 +509,7 @@ def test_nothing_is_lost_when_in_place_operators_meet_updates(other, redis):
     counts = RedisCounter(redis=redis, key="c").to_dict()
     assert {element: counts[element] for element in "ab"} == {"a": 400, "b": 200}
     assert all(counts[f"own {number}"] == 50 for number in (1, 3, 5, 7))
+
+
+def test_elements_that_python_takes_for_one_are_counted_by_their_text(redis):
+    assert len(RedisCounter([1, 1.0, True], redis=redis)) == 3

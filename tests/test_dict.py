@@ -545,3 +545,11 @@ def test_setdefault_has_one_winner_for_each_key(redis):
 
 def test_dict_made_of_a_counter_has_its_counts(redis):
     assert RedisDict(RedisCounter("aab", redis=redis), redis=redis).to_dict() == {"a": 2, "b": 1}
+
+
+def test_keys_that_python_takes_for_one_are_several_from_pairs_as_from_assignment(redis):
+    assert len(RedisDict([(1, "a"), (1.0, "b"), (True, "c")], redis=redis)) == 3
+
+
+def test_fromkeys_keeps_keys_that_python_takes_for_one(redis):
+    assert len(RedisDict.fromkeys([1, 1.0, True], redis=redis)) == 3
