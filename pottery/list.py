@@ -93,8 +93,11 @@ return 1
 )
 # Stands for any bound of a slice that no list reaches; small enough for Redis and for Lua.
 BEYOND = 2**52
-# Elements that a sort reads again, beside a hundred times the first ones, before it gives up.
-PATIENCE = 10_000
+# A failed attempt of a sort means that somebody else wrote. After so many, or when the list has
+# grown beyond a hundred times its length and so much more (by the sort's own key, most likely), it
+# gives up, in the words of list.
+ATTEMPTS = 1000
+GROWTH = 10_000
 
 
 class ListPlans(SequencePlans[T]):
@@ -135,8 +138,8 @@ class ListPlans(SequencePlans[T]):
         O(n log n); 2 round trips; atomic.
         """
         raws = yield from whole(self._texts, 0)
-        patience = PATIENCE + 100 * len(raws)
-        while patience > 0:
+        most = GROWTH + 100 * len(raws)
+        for _ in range(ATTEMPTS):
             values = self._decode_many(raws)
             keys = values if key is None else [key(value) for value in values]
             order = sorted(range(len(raws)), key=keys.__getitem__, reverse=reverse)
@@ -147,7 +150,8 @@ class ListPlans(SequencePlans[T]):
             ):
                 return
             raws = yield from whole(self._texts, 0)
-            patience -= len(raws)
+            if len(raws) > most:
+                break
         raise ValueError("list modified during sort")
 
     # --- slices

@@ -299,11 +299,17 @@ def test_sorting_reads_again_if_the_list_moved_meanwhile(a_list):
 
 
 def test_sorting_gives_up_when_others_always_write(a_list):
-    raws = [b"2", b"1"] * 1000
-    times = 100 + list_module.PATIENCE // len(raws)
+    raws = [b"2", b"1"]
 
     with pytest.raises(ValueError, match=r"^list modified during sort$"):
-        perform(ListPlans.sort(a_list), *[raws, 0] * times, raws)
+        perform(ListPlans.sort(a_list), *[raws, 0] * list_module.ATTEMPTS, raws)
+
+
+def test_sorting_gives_up_when_the_list_grows_without_end(a_list):
+    first_page, second_page = [b"1"] * (WHOLE + 1), [b"1"] * 500
+
+    with pytest.raises(ValueError, match=r"^list modified during sort$"):
+        perform(ListPlans.sort(a_list), [b"2", b"1"], 0, first_page, second_page)
 
 
 def test_a_key_that_fails_leaves_the_list_as_it_was(a_list):
