@@ -27,9 +27,10 @@ demo: $(READY)  ## index the standard library into Redis, and ask it questions
 test: $(READY)  ## run the tests: all with coverage, or those of ARGS='-k queue'
 	$(BIN)/python -m pytest $(or $(ARGS),--cov)
 
-test-wire: $(READY)  ## run the quick tests that use a client in each wire mode, with and without hiredis
+test-wire: $(READY)  ## run the quick tests that use a client in each wire mode; two without hiredis
 	$(BIN)/python -m pytest -m 'not slow' --wire all $(ARGS)
-	HIREDIS=no $(BIN)/python -m pytest -m 'not slow' --wire all $(ARGS)
+	HIREDIS=no $(BIN)/python -m pytest -m 'not slow' --wire resp2 $(ARGS)
+	HIREDIS=no $(BIN)/python -m pytest -m 'not slow' --wire resp3-decoded $(ARGS)
 
 lint: $(READY)  ## look for mistakes and bad form
 	$(BIN)/ruff check
