@@ -174,9 +174,7 @@ class CounterPlans(DictPlans[T, int]):
 
     def _count(self, how: str, arg: object, kwargs: Mapping[str, int]) -> Steps[None]:
         operands = yield from self._operands(arg, kwargs)
-        deltas: Counter[bytes] = Counter()
-        for operand in operands:
-            getattr(deltas, how)(operand)
+        deltas = _deltas(how, operands)
         texts, are_short = _texts(deltas), _are_short(deltas)
         if are_short and len(texts) == 2 and (yield from self._count_one(*texts)):
             return
@@ -243,8 +241,8 @@ class CounterPlans(DictPlans[T, int]):
         yield from self._create("HSET", _texts(counts))
 
     def _operands(self, arg: object, kwargs: Mapping[str, int]) -> Steps[list[Operand]]:
-        more = _spelled(kwargs)
-        return [(yield from self._operand(arg)), more]
+        more = [_spelled(kwargs)] if kwargs else []
+        return [(yield from self._operand(arg)), *more]
 
     def _operand(self, arg: Any) -> Steps[Operand]:
         """Return counts by the texts of elements, as a Counter if elements are to be counted."""
@@ -305,6 +303,16 @@ class CounterPlans(DictPlans[T, int]):
 
 def _texts(counts: Operand) -> list[Argument]:
     return [text for field in counts for text in (field, encode(counts[field]))]
+
+
+def _deltas(how: str, operands: Sequence[Operand]) -> Operand:
+    """Return what *operands* add to each count, together."""
+    if how == "update" and len(operands) == 1:
+        return operands[0]
+    deltas: Counter[bytes] = Counter()
+    for operand in operands:
+        getattr(deltas, how)(operand)
+    return deltas
 
 
 def _one_by_one(operand: Operand) -> Iterable[bytes] | Operand:
