@@ -162,6 +162,13 @@ def _checked(key: Any) -> str | bytes:
 class Container(Base, Sync):
     """What every blocking container has besides."""
 
+    def copy(self) -> Self:
+        """Return a copy of the same kind, with a temporary key.
+
+        O(n); 1 round trip; atomic.
+        """
+        return self._perform(self._copied())
+
     def __copy__(self) -> Self:
         """Return a copy, with a temporary key. Without this, it would be one more name for *key*.
 

@@ -181,14 +181,6 @@ class RedisDeque(DequePlans[T], RedisSequence[T]):  # type: ignore[misc]
         """
         self._perform(self._delete(self._place(index)))
 
-    @operation
-    def copy(self) -> Steps[RedisDeque[T]]:
-        """Return a copy: a RedisDeque with a temporary key and the same maxlen.
-
-        O(n); 1 round trip; atomic.
-        """
-        return (yield from self._copied())
-
     def __repr__(self) -> str:
         """Return `RedisDeque([...])` with all elements, and *maxlen* if there is one.
 

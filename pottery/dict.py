@@ -380,13 +380,6 @@ class RedisDict(DictPlans[K, V], Container, MutableMapping[K, V]):  # noqa: PLW1
     def _all_shown(self) -> list[tuple[Any, Any]]:
         return self._perform(self._shown_items())
 
-    def copy(self) -> Self:
-        """Return a copy, with a temporary key.
-
-        O(n); 1 round trip; atomic.
-        """
-        return self._perform(self._copied())
-
     # The views of the abstract base class would ask for one value after the other.
 
     def keys(self) -> RedisDictKeys[K]:

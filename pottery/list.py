@@ -286,14 +286,6 @@ class RedisList(ListPlans[T], RedisSequence[T]):
         else:
             self._perform(self._delete(self._place(index)))
 
-    @operation
-    def copy(self) -> Steps[RedisList[T]]:
-        """Return a copy: a RedisList with a temporary key.
-
-        O(n); 1 round trip; atomic.
-        """
-        return (yield from self._copied())
-
     def __repr__(self) -> str:
         """Return `RedisList[...]` with all elements.
 

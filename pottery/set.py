@@ -460,14 +460,6 @@ class RedisSet(SetPlans[T], Container, MutableSet[T]):  # noqa: PLW1641 - no has
         shown = self._shown(self._perform(whole(self._texts, START)), self._decode_key)
         return f"{type(self).__name__}{{{', '.join(map(repr, shown))}}}"
 
-    @operation
-    def copy(self) -> Steps[RedisSet[T]]:
-        """Return a copy: a RedisSet with a temporary key.
-
-        O(n); 1 round trip; atomic.
-        """
-        return (yield from self._copied())
-
     # Comparisons and operators, as those of `set`, take only sets. Those of the abstract base class
     # would ask for one member after the other.
 
