@@ -6,12 +6,19 @@ from pottery.deque import RedisDeque
 from pottery.dict import RedisDict
 from pottery.exceptions import (
     DecodeError,
+    ExtendUnlockedLock,
     InefficientAccessWarning,
     KeyExistsError,
     OutcomeUnknown,
     PotteryError,
     PotteryWarning,
+    PrimitiveError,
+    QueueEmptyError,
+    QuorumIsImpossible,
+    QuorumNotAchieved,
     RandomKeyError,
+    ReleaseUnlockedLock,
+    TooManyExtensions,
 )
 from pottery.list import RedisList
 from pottery.set import AIORedisSet, RedisSet
@@ -21,16 +28,23 @@ __version__ = "4.0.0.dev0"
 __all__ = [
     "AIORedisSet",
     "DecodeError",
+    "ExtendUnlockedLock",
     "InefficientAccessWarning",
     "KeyExistsError",
     "OutcomeUnknown",
     "PotteryEncoder",
     "PotteryError",
     "PotteryWarning",
+    "PrimitiveError",
+    "QueueEmptyError",
+    "QuorumIsImpossible",
+    "QuorumNotAchieved",
     "RandomKeyError",
     "RedisCounter",
     "RedisDeque",
     "RedisDict",
     "RedisList",
     "RedisSet",
+    "ReleaseUnlockedLock",
+    "TooManyExtensions",
 ]

@@ -107,6 +107,12 @@ class Base(Front):
 
         return Op((command, self.key, position, "COUNT", str(PAGE)), page, repeatable=True)
 
+    def _companion(self, name: str) -> str | bytes:
+        """Return the key of something that belongs to this container: *key*, and then *name*."""
+        if isinstance(self.key, bytes):
+            return self.key + f"~{name}".encode()
+        return f"{self.key}~{name}"
+
     def _is_beside(self, other: Base) -> bool:
         """Return whether *other* is on this server, so that one command can use both."""
         return same_server(self.redis, other.redis)

@@ -5,7 +5,15 @@
     │   ├── KeyExistsError              data was given for a key that exists already
     │   ├── RandomKeyError              kept for handlers that name it; no longer raised
     │   ├── DecodeError                 also a ValueError: what Redis holds is not JSON; .raw is it
-    │   └── OutcomeUnknown              also a redis.ConnectionError: did a write run, or not?
+    │   ├── OutcomeUnknown              also a redis.ConnectionError: did a write run, or not?
+    │   └── QueueEmptyError             also a queue.Empty: no item, or none in time
+    ├── PrimitiveError                  about one lock or ID: also a RuntimeError; .key, .masters,
+    │   │                               and what the masters raised: .redis_errors
+    │   ├── QuorumNotAchieved           a majority did not agree, this time
+    │   ├── QuorumIsImpossible          a majority could not even be asked
+    │   ├── TooManyExtensions           a lock was extended as often as it may be
+    │   ├── ExtendUnlockedLock          a lock that is not held, or no longer, was to be extended
+    │   └── ReleaseUnlockedLock         a lock that is not held, or no longer, was to be released
     └── Warning
         └── PotteryWarning
             └── InefficientAccessWarning    one expression walks or moves a whole container
@@ -15,9 +23,13 @@ What the builtin raises, pottery raises, with the builtin's text; what Redis rai
 
 from __future__ import annotations
 
-from typing import Any
+from queue import Empty
+from typing import TYPE_CHECKING, Any
 
 from redis.exceptions import ConnectionError as RedisConnectionError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
 
 
 class PotteryError(Exception):
@@ -87,6 +99,73 @@ class OutcomeUnknown(PotteryError, RedisConnectionError):
     def __str__(self) -> str:
         """Say what is not known."""
         return f"key {self.key!r}: no reply to {self.command}, which ran once or not at all"
+
+
+class QueueEmptyError(PotteryError, Empty):
+    """The queue had no item, or got none in time."""
+
+    problem = "has no item"
+
+
+class PrimitiveError(RuntimeError):
+    """Something about the lock or the sequence *key*, which a majority of *masters* decides.
+
+    *redis_errors* is what those masters raised that could not be asked.
+    """
+
+    problem = "cannot be used"
+
+    def __init__(
+        self, key: str, masters: Iterable[Any] = (), redis_errors: Iterable[Exception] = ()
+    ) -> None:
+        """Remember what it is about, and what went wrong at the masters."""
+        self.key = key
+        self.masters = frozenset(masters)
+        self.redis_errors = list(redis_errors)
+        super().__init__(key, self.masters, self.redis_errors)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Travel between processes without the clients, which cannot."""
+        return type(self), (self.key, (), self.redis_errors)
+
+    def __repr__(self) -> str:
+        """Show the message, and not the clients with all their options."""
+        return f"{type(self).__name__}({str(self)!r})"
+
+    def __str__(self) -> str:
+        """Name the key, and what the masters raised; the clients hold secrets."""
+        errors = "".join(f"; {type(error).__name__}: {error}" for error in self.redis_errors)
+        return f"{self.key!r} {self.problem}{errors}"
+
+
+class QuorumNotAchieved(PrimitiveError):
+    """A majority of the masters did not agree in time."""
+
+    problem = "got no majority of its masters"
+
+
+class QuorumIsImpossible(PrimitiveError):
+    """So many masters failed that those left are no majority."""
+
+    problem = "cannot get a majority of its masters"
+
+
+class TooManyExtensions(PrimitiveError):
+    """The lock was extended as often as `num_extensions` allows."""
+
+    problem = "was extended as often as it may be"
+
+
+class ExtendUnlockedLock(PrimitiveError):
+    """The lock is not held by this object, or no longer, so it cannot be extended."""
+
+    problem = "is not held, so it cannot be extended"
+
+
+class ReleaseUnlockedLock(PrimitiveError):
+    """The lock is not held by this object, or no longer, so it cannot be released."""
+
+    problem = "is not held, so it cannot be released"
 
 
 class PotteryWarning(Warning):
