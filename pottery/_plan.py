@@ -7,7 +7,8 @@ blocks, `Async` awaits. `@operation` makes of a plan a method in the colour of i
 
 The rules of this file, which is the only clever one:
 
-1.  Only here is it known whether we block or await; only here are threads, sockets and sleep.
+1.  Only here and in _poll.py is it known whether we block or await; only there are threads,
+    sockets and sleep.
 2.  A step is sent by a connection leased from the client's own pool, by the pool's public methods.
     So everything that the client is configured with stays in force (credentials, TLS, protocol,
     health checks, timeouts, retries of connecting), at two thirds of the time of a redis-py call.
@@ -18,8 +19,9 @@ The rules of this file, which is the only clever one:
     task) is closed before it goes back to the pool. Else the next caller would read its reply.
 5.  Replies arrive as redis-py's parser gives them, bytes undecoded, for RESP2 and RESP3 alike; the
     client's response callbacks and `decode_responses` are not in between.
-6.  An error is thrown into the plan, at the `yield`: it may recover, or clean up and re-raise.
-7.  Inside a plan `self.add(x)` would perform: plans are composed from undecorated `_methods`.
+6.  What a pool is not made for, to wait and to ask many servers at once, is a `Poll`: see _poll.py.
+7.  An error is thrown into the plan, at the `yield`: it may recover, or clean up and re-raise.
+8.  Inside a plan `self.add(x)` would perform: plans are composed from undecorated `_methods`.
 """
 
 from __future__ import annotations
@@ -60,26 +62,21 @@ from redis.exceptions import (
 )
 from redis.retry import Retry
 
+from pottery._poll import FAILURES, Poll, poll_awaiting, poll_blocking
+from pottery._wire import Argument, pack
 from pottery.exceptions import OutcomeUnknown
 
 if TYPE_CHECKING:
     from collections import deque
     from collections.abc import AsyncIterator, Callable, Coroutine, Generator, Iterator
 
-try:
-    import hiredis
-except ImportError:  # pragma: no cover - the suite runs once without hiredis, uncounted
-    _pack_fast: Any = None
-else:
-    _pack_fast = cast("Any", hiredis).pack_command
-
 P = ParamSpec("P")
 S = TypeVar("S")
 T = TypeVar("T")
 T_co = TypeVar("T_co", covariant=True)
 
-Argument: TypeAlias = "str | bytes"  # no numbers: hiredis crashes when a signal meets one
-Steps: TypeAlias = "Generator[Op[Any], Any, T]"
+Step: TypeAlias = "Op[Any] | Poll | Pause"
+Steps: TypeAlias = "Generator[Any, Any, T]"
 """Yields steps, is sent their replies, returns a T."""
 
 # The keys of temporary containers that are gone, for the next operation at a client to unlink.
@@ -91,7 +88,6 @@ DEFAULT_URL = "redis://localhost:6379/0"
 _ANSWERS = (ResponseError, AuthenticationError, BusyLoadingError)
 # ... and of it what it says instead of running the command.
 _REFUSALS = (BusyLoadingError, TryAgainError, ClusterDownError)
-_FAILURES = (RedisError, OSError)
 _PIPELINES = (Pipeline, AsyncPipeline)
 # Seconds before each further attempt, None after the last. Every attempt connects first, and that
 # as patiently as the client is configured to.
@@ -102,9 +98,9 @@ _LEASE = ("_",) if _VERSION < (5, 3) else ()
 
 
 class Plan(Protocol[T_co]):
-    """An `Op`, or a generator that does `yield from Op(...)`."""
+    """A step, or a generator that does `yield from Op(...)`."""
 
-    def __iter__(self) -> Generator[Op[Any], Any, T_co]:
+    def __iter__(self) -> Generator[Any, Any, T_co]:
         """Yield steps, be sent their replies, return the result."""
         ...
 
@@ -138,6 +134,21 @@ class Op(Generic[T]):
         return f"Op{self.args!r}"
 
 
+class Pause:
+    """Let *seconds* go by."""
+
+    __slots__ = ("seconds",)
+
+    def __init__(self, seconds: float) -> None:
+        self.seconds = seconds
+
+    def __iter__(self) -> Steps[None]:
+        yield self
+
+    def __repr__(self) -> str:
+        return f"Pause({self.seconds})"
+
+
 class Done(Generic[T]):
     """An answer that is known already: no round trip."""
 
@@ -164,9 +175,11 @@ def at(client: Any, plan: Plan[T]) -> Steps[T]:
     """Perform *plan* at *client* instead of the front's own: how a plan reads another container."""
     steps = iter(plan)
     try:
-        step = next(steps)
+        step: Any = next(steps)
         while True:
-            elsewhere = Op(step.args, same, repeatable=step.repeatable, client=client)
+            elsewhere: Step = step
+            if isinstance(step, Op):
+                elsewhere = Op(step.args, same, repeatable=step.repeatable, client=client)
             try:
                 reply = yield elsewhere
             except BaseException as error:
@@ -303,7 +316,7 @@ def unlink_briefly(client: Any, keys: list[str]) -> None:
     brief = {"socket_timeout": 1, "socket_connect_timeout": 1, "retry": Retry(NoBackoff(), 0)}
     with suppress(Exception):
         connection = pool.connection_class(**{**pool.connection_kwargs, **brief})
-        connection.send_packed_command(_pack(connection, ("UNLINK", *keys)))
+        connection.send_packed_command(pack(connection, ("UNLINK", *keys)))
         connection.read_response()
         connection.disconnect()
 
@@ -319,15 +332,6 @@ def _may_be_sent_again(op: Op[Any], error: Exception) -> bool:
     if isinstance(error, _ANSWERS):
         return str(error).startswith("BUSY ")
     return op.repeatable
-
-
-def _pack(connection: Any, args: tuple[Argument, ...]) -> Any:
-    # By hiredis itself: redis-py's wrapper of it first walks through all arguments in Python.
-    if _pack_fast is not None:
-        return (_pack_fast(args),)
-    # As hiredis does, whatever encoding the client is configured with.
-    encoded = (arg.encode() if isinstance(arg, str) else arg for arg in args)
-    return connection.pack_command(*encoded)  # pragma: no cover - as above
 
 
 def _sweep(names: deque[str]) -> Steps[None]:
@@ -374,25 +378,32 @@ class Sync(Front):
 
     def _drive(self, steps: Steps[T]) -> T:
         try:
-            op = next(steps)
+            step = next(steps)
             while True:
                 try:
-                    reply = self._send(op)
+                    reply = self._follow(step)
                 except BaseException as error:
-                    op = steps.throw(error)
+                    step = steps.throw(error)
                 else:
-                    op = steps.send(reply)
+                    step = steps.send(reply)
         except StopIteration as done:
             return cast("T", done.value)
+
+    def _follow(self, step: Step) -> Any:
+        if isinstance(step, Op):
+            return self._send(step)
+        if isinstance(step, Poll):
+            return poll_blocking(step)
+        return sleep(step.seconds)
 
     def _send(self, op: Op[Any]) -> Any:
         client = self.redis if op.client is None else op.client
         for pause in _PAUSES:
             connection = self._lease(client.connection_pool)
             try:
-                connection.send_packed_command(_pack(connection, op.args), check_health=False)
+                connection.send_packed_command(pack(connection, op.args), check_health=False)
                 return connection.read_response(disable_decoding=True)
-            except _FAILURES as error:
+            except FAILURES as error:
                 if not isinstance(error, ResponseError):
                     connection.disconnect()
                 if pause is None or not _may_be_sent_again(op, error):
@@ -482,16 +493,23 @@ class Async(Front):
 
     async def _drive(self, steps: Steps[T]) -> T:
         try:
-            op = next(steps)
+            step = next(steps)
             while True:
                 try:
-                    reply = await self._send(op)
+                    reply = await self._follow(step)
                 except BaseException as error:
-                    op = steps.throw(error)
+                    step = steps.throw(error)
                 else:
-                    op = steps.send(reply)
+                    step = steps.send(reply)
         except StopIteration as done:
             return cast("T", done.value)
+
+    async def _follow(self, step: Step) -> Any:
+        if isinstance(step, Op):
+            return await self._send(step)
+        if isinstance(step, Poll):
+            return await poll_awaiting(step)
+        return await asyncio.sleep(step.seconds)
 
     async def _send(self, op: Op[Any]) -> Any:
         client = self.redis if op.client is None else op.client
@@ -500,10 +518,10 @@ class Async(Front):
             connection = await self._lease(client.connection_pool)
             try:
                 _deliver_cancellation(cancellations)
-                await connection.send_packed_command(_pack(connection, op.args), check_health=False)
+                await connection.send_packed_command(pack(connection, op.args), check_health=False)
                 _deliver_cancellation(cancellations)
                 return await connection.read_response(disable_decoding=True)
-            except _FAILURES as error:
+            except FAILURES as error:
                 if not isinstance(error, ResponseError):
                     await connection.disconnect(nowait=True)
                 if pause is None or not _may_be_sent_again(op, error):

@@ -18,7 +18,8 @@ from pottery._plan import Op, same
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
-    from pottery._plan import Argument, Steps, T
+    from pottery._plan import Steps, T
+    from pottery._wire import Argument
 
 # What every script may use: a command with many arguments, in calls that unpack() can bear.
 _PRELUDE = """

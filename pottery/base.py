@@ -16,7 +16,8 @@ if TYPE_CHECKING:
 
     from typing_extensions import Self
 
-    from pottery._plan import Argument, Steps
+    from pottery._plan import Steps
+    from pottery._wire import Argument
 
 
 # Stands for a value that is not there, since None may be one.

@@ -26,7 +26,8 @@ if TYPE_CHECKING:
     from _typeshed import SupportsItems
     from typing_extensions import Self, TypeIs
 
-    from pottery._plan import Argument, Steps
+    from pottery._plan import Steps
+    from pottery._wire import Argument
 
 T = TypeVar("T")
 U = TypeVar("U")

@@ -17,7 +17,8 @@ if TYPE_CHECKING:
     from _typeshed import SupportsKeysAndGetItem
     from typing_extensions import Self, TypeIs
 
-    from pottery._plan import Argument, Steps
+    from pottery._plan import Steps
+    from pottery._wire import Argument
 
 K = TypeVar("K")
 L = TypeVar("L")

@@ -11,7 +11,7 @@ import os
 import re
 import sys
 import uuid
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
@@ -133,6 +133,23 @@ def any_redis(server: Server, request: pytest.FixtureRequest) -> Iterator[redis_
     with server.client(**WIRES[request.param]) as client:
         client.flushdb()
         yield client
+
+
+@pytest.fixture(scope="session")
+def five_servers() -> Iterator[list[RedisServer]]:
+    """Five servers that know nothing of each other. Who stops one must start it again."""
+    with ExitStack() as stack:
+        yield [stack.enter_context(RedisServer()) for _ in range(5)]
+
+
+@pytest.fixture
+def masters(five_servers: list[RedisServer]) -> Iterator[list[redis_py.Redis]]:
+    """A client of each of five empty servers: redis-py's default client."""
+    with ExitStack() as stack:
+        clients = [stack.enter_context(server.client()) for server in five_servers]
+        for client in clients:
+            client.flushall()
+        yield clients
 
 
 @pytest.fixture

@@ -15,7 +15,8 @@ PACKAGE = Path(pottery.__file__).parent
 MODULES = sorted(path.stem for path in PACKAGE.glob("*.py"))
 # From the bottom up; a module imports only from tiers below its own.
 TIERS = [
-    {"exceptions", "_json", "testing"},
+    {"exceptions", "_json", "_wire", "testing"},
+    {"_poll"},
     {"_plan"},
     {"_script", "_temporary"},
     {"base"},
@@ -26,7 +27,7 @@ TIERS = [
 ]
 # Only the driver knows threads, event loops, sockets and sleep.
 WAITING = {"asyncio", "threading", "socket", "selectors", "time", "concurrent", "multiprocessing"}
-MAY_WAIT = {"_plan", "testing"}
+MAY_WAIT = {"_plan", "_poll", "testing"}
 
 
 def tree(module):

@@ -1,0 +1,255 @@
+"""Polls: one command for several servers, whatever becomes of them."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import os
+import signal
+import threading
+import time
+from contextlib import suppress
+
+import pytest
+import redis.asyncio as asynchronous
+from redis.exceptions import ConnectionError as RedisConnectionError
+from redis.exceptions import ResponseError
+
+from pottery import _poll
+from pottery._plan import Pause
+from pottery._poll import Poll, Unanswered, poll_awaiting, poll_blocking
+
+
+def majority(votes):
+    return sum(vote == b"PONG" for vote in votes) > len(votes) / 2
+
+
+class Blocking:
+    """Performs polls by blocking."""
+
+    def __init__(self, servers):
+        self.clients = [server.client() for server in servers]
+
+    def perform(self, poll):
+        return poll_blocking(poll)
+
+    def close(self):
+        for client in self.clients:
+            client.close()
+
+
+class Awaiting:
+    """Performs polls by awaiting, all in one event loop."""
+
+    def __init__(self, servers):
+        self.clients = [asynchronous.Redis.from_url(server.url) for server in servers]
+        self.loop = asyncio.new_event_loop()
+
+    def perform(self, poll):
+        return self.loop.run_until_complete(poll_awaiting(poll))
+
+    def close(self):
+        for client in self.clients:
+            close = client.aclose() if hasattr(client, "aclose") else client.close()
+            self.loop.run_until_complete(close)
+        self.loop.run_until_complete(self.loop.shutdown_asyncgens())
+        self.loop.close()
+
+
+@pytest.fixture(params=[Blocking, Awaiting])
+def colour(request, five_servers):
+    for server in five_servers:
+        with server.client() as client:
+            client.flushall()
+    colour = request.param(five_servers)
+    yield colour
+    colour.close()
+    gc.collect()  # so that what was not closed is reported here
+
+
+@pytest.fixture
+def stalled(five_servers):
+    """Stop the first server for the time of the test."""
+    os.kill(five_servers[0].pid, signal.SIGSTOP)
+    yield five_servers[0]
+    resume(five_servers[0])
+
+
+def resume(server):
+    os.kill(server.pid, signal.SIGCONT)
+
+
+def seconds(function):
+    began = time.monotonic()
+    function()
+    return time.monotonic() - began
+
+
+def test_votes_come_in_the_order_of_the_clients(colour):
+    for number, client in enumerate(colour.clients):
+        colour.perform(Poll((client,), ("SET", "n", str(number)), 1))
+    assert colour.perform(Poll(colour.clients, ("GET", "n"), 1)) == [b"0", b"1", b"2", b"3", b"4"]
+
+
+def test_error_reply_is_a_vote(colour):
+    colour.perform(Poll(colour.clients[:1], ("SET", "k", "text"), 1))
+    votes = colour.perform(Poll(colour.clients, ("INCR", "k"), 1))
+    assert isinstance(votes[0], ResponseError)
+    assert votes[1:] == [1, 1, 1, 1]
+
+
+def test_server_that_hangs_delays_nobody_once_it_is_decided(colour, stalled):
+    poll = Poll(colour.clients, ("PING",), 5, enough=majority)
+    assert seconds(lambda: colour.perform(poll)) < 1
+    votes = colour.perform(Poll(colour.clients, ("PING",), 5, enough=majority))
+    assert isinstance(votes[0], Unanswered)
+    assert votes[1:] == [b"PONG"] * 4
+
+
+def test_server_that_hangs_is_waited_for_no_longer_than_said(colour, stalled):
+    poll = Poll(colour.clients, ("PING",), 0.2)
+    assert 0.15 < seconds(lambda: colour.perform(poll)) < 1
+
+
+def test_dead_server_votes_with_its_error_and_is_back_when_it_is_back(colour, five_servers):
+    colour.perform(Poll(colour.clients, ("PING",), 1))
+    five_servers[1].kill()
+    try:
+        votes = colour.perform(Poll(colour.clients, ("PING",), 1))
+    finally:
+        five_servers[1].start()
+    assert isinstance(votes.pop(1), RedisConnectionError)
+    assert votes == [b"PONG"] * 4
+    assert colour.perform(Poll(colour.clients, ("PING",), 1)) == [b"PONG"] * 5
+
+
+def test_what_follows_is_run_after_what_is_still_on_its_way(colour, five_servers):
+    colour.perform(Poll(colour.clients, ("PING",), 1))  # opens the lines
+    os.kill(five_servers[0].pid, signal.SIGSTOP)
+    try:
+        first = Poll(colour.clients, ("SET", "k", "v"), 0.2, keep=True)
+        colour.perform(first)
+        assert len(first.lines) == 1
+        colour.perform(Poll(colour.clients, ("DEL", "k"), 0.2, behind=first))
+        assert not first.lines
+    finally:
+        resume(five_servers[0])
+    assert colour.perform(Poll(colour.clients, ("EXISTS", "k"), 1)) == [0] * 5
+
+
+def test_late_reply_is_not_taken_for_the_next_one(colour, five_servers):
+    colour.perform(Poll(colour.clients, ("PING",), 1))
+    os.kill(five_servers[0].pid, signal.SIGSTOP)
+    first = Poll(colour.clients, ("ECHO", "first"), 0.1, keep=True)
+    colour.perform(first)
+    resume(five_servers[0])
+    votes = colour.perform(Poll(colour.clients, ("ECHO", "second"), 1, behind=first))
+    assert votes == [b"second"] * 5
+
+
+def test_waiting_takes_no_connection_of_the_pool(colour):
+    colour.perform(Poll(colour.clients[:1], ("BLPOP", "nothing", "0.05"), 1))
+    pool = colour.clients[0].connection_pool
+    assert not pool._in_use_connections
+    assert not pool._available_connections
+
+
+def test_line_that_the_server_closed_is_not_used_again(colour):
+    client = colour.clients[0]
+    assert colour.perform(Poll((client,), ("PING",), 1)) == [b"PONG"]
+    colour.perform(Poll((client,), ("CLIENT", "KILL", "TYPE", "normal", "SKIPME", "no"), 1))
+    assert colour.perform(Poll((client,), ("PING",), 1)) == [b"PONG"]
+
+
+def test_server_that_lets_nobody_in_votes_with_its_reason(five_servers):
+    client = five_servers[0].client(username="nobody", password="wrong")
+    (vote,) = poll_blocking(Poll((client,), ("PING",), 1))
+    assert "invalid username-password" in str(vote).lower()
+
+
+def test_no_threads_are_left_and_few_are_used_while_a_server_hangs(masters, stalled):
+    for _ in range(50):
+        poll_blocking(Poll(masters, ("PING",), 0.5, enough=majority))
+    assert threading.active_count() <= 1 + 10 * len(masters)
+    deadline = time.monotonic() + 5
+    while threading.active_count() > 1 and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert threading.active_count() == 1
+
+
+def test_many_threads_poll_at_once(masters):
+    wrong = []
+
+    def work(number):
+        for _ in range(50):
+            votes = poll_blocking(Poll(masters, ("ECHO", str(number)), 5))
+            if votes != [str(number).encode()] * 5:
+                wrong.append(votes)
+
+    threads = [threading.Thread(target=work, args=(number,)) for number in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert not wrong
+
+
+def test_child_process_does_not_use_the_lines_of_its_parent(masters):
+    poll_blocking(Poll(masters, ("PING",), 1))
+    store = _poll._store(masters[0])
+    pid = os.fork()
+    if not pid:
+        votes = poll_blocking(Poll(masters, ("ECHO", "child"), 1))
+        is_right = votes == [b"child"] * 5 and _poll._store(masters[0]) is not store
+        os._exit(0 if is_right else 1)
+    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
+    assert poll_blocking(Poll(masters, ("ECHO", "parent"), 1)) == [b"parent"] * 5
+
+
+# Interrupted within the opening of a socket, redis-py leaves the socket to the garbage collector.
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+def test_interrupted_poll_leaves_no_reply_for_the_next(masters):
+    def interrupt(*_):
+        raise KeyboardInterrupt
+
+    wrong = 0
+    previous = signal.signal(signal.SIGALRM, interrupt)
+    try:
+        for number in range(300):
+            text = str(number).encode()
+            signal.setitimer(signal.ITIMER_REAL, 0.00005 + number % 30 * 0.00002)
+            with suppress(KeyboardInterrupt):
+                try:
+                    wrong += poll_blocking(Poll(masters, ("ECHO", text), 1)) != [text] * 5
+                finally:
+                    signal.setitimer(signal.ITIMER_REAL, 0)
+            check = b"check " + text
+            wrong += poll_blocking(Poll(masters, ("ECHO", check), 1)) != [check] * 5
+    finally:
+        signal.signal(signal.SIGALRM, previous)
+    assert not wrong
+
+
+def test_cancelled_poll_leaves_no_reply_for_the_next(five_servers):
+    async def main():
+        clients = [asynchronous.Redis.from_url(server.url) for server in five_servers]
+        wrong = 0
+        for number in range(300):
+            text = str(number).encode()
+            task = asyncio.create_task(poll_awaiting(Poll(clients, ("ECHO", text), 1)))
+            for _ in range(number % 12):
+                await asyncio.sleep(0)
+            task.cancel()
+            await asyncio.wait([task])
+            check = b"check " + text
+            wrong += await poll_awaiting(Poll(clients, ("ECHO", check), 1)) != [check] * 5
+        for client in clients:
+            await (client.aclose() if hasattr(client, "aclose") else client.close())
+        return wrong
+
+    assert asyncio.run(main()) == 0
+
+
+def test_steps_show_what_they_are():
+    assert repr(Poll((None,), ("PING",), 1)) == "Poll(1 clients, ('PING',))"
+    assert repr(Pause(0.5)) == "Pause(0.5)"
