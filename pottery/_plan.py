@@ -294,10 +294,11 @@ def same_server(one: Any, other: Any) -> bool:
     """
     if one is other or one.connection_pool is other.connection_pool:
         return True
-    return _address(one) == _address(other) is not None
+    return address(one) == address(other) is not None
 
 
-def _address(client: Any) -> tuple[Any, ...] | None:
+def address(client: Any) -> tuple[Any, ...] | None:
+    """Return what is known of where a client's commands go, None if that is nothing."""
     options = client.connection_pool.connection_kwargs
     if not options.get("host") and not options.get("path"):
         return None  # found by Sentinel, say

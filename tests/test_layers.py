@@ -18,7 +18,7 @@ TIERS = [
     {"exceptions", "_json", "_wire", "testing"},
     {"_poll"},
     {"_plan"},
-    {"_script", "_temporary"},
+    {"_quorum", "_script", "_temporary"},
     {"base"},
     {"_sequence", "_views", "set"},
     {"deque", "dict", "list"},

@@ -1,0 +1,117 @@
+"""What locks and IDs share: masters, and what their votes mean.
+
+Masters are servers that know nothing of each other; what a majority of them says is so. All are
+asked at once, by a `Poll`, and whoever cannot vote just now is left out. A script goes to them as
+its text, since a second round for those that do not know its digest would cost far more.
+"""
+
+from __future__ import annotations
+
+import re
+from itertools import combinations
+from typing import TYPE_CHECKING, Any, NoReturn
+
+from redis.exceptions import (
+    AuthenticationError,
+    BusyLoadingError,
+    ClusterDownError,
+    NoPermissionError,
+    OutOfMemoryError,
+    ReadOnlyError,
+    ResponseError,
+    TryAgainError,
+)
+
+from pottery._plan import Front, address, same_server
+from pottery.exceptions import QuorumIsImpossible
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from pottery._wire import Argument
+
+# Said by a server that may vote again later ...
+_PASSING = (
+    BusyLoadingError,
+    ClusterDownError,  # MASTERDOWN, too
+    OutOfMemoryError,
+    ReadOnlyError,
+    TryAgainError,
+)
+# ... also from within a script, where Redis 6.2 puts a long story in front of it.
+_PASSING_WORDS = re.compile(r"\b(BUSY|MISCONF|NOREPLICAS|OOM|READONLY)\b")
+
+
+class Primitive(Front):
+    """Something at *key* that a majority of *masters* decides: clients of independent servers.
+
+    Without masters, the default client's server decides alone. With *raise_on_redis_errors*, what
+    so many masters raise that those left are no majority is raised as `QuorumIsImpossible`.
+    """
+
+    key: str
+    # Only containers have a client of their own.
+    redis: Any = None
+    _prefix: str
+
+    def __init__(self, key: object, masters: Iterable[Any], *, raise_on_redis_errors: bool) -> None:
+        if not isinstance(key, str):
+            raise TypeError(f"key must be str, not {type(key).__name__}")
+        self.key = self._prefix + key
+        self.raise_on_redis_errors = raise_on_redis_errors
+        self._masters = self._chosen(masters)
+        self._majority = len(self._masters) // 2 + 1
+
+    def _chosen(self, masters: Iterable[Any]) -> tuple[Any, ...]:
+        """Return *masters* in the order of their addresses, the same one in all processes."""
+        if isinstance(masters, self._client_type):  # which looks like a sequence to iter()
+            raise TypeError("masters must be an iterable of clients, not a client")
+        chosen = {self._choose(master) for master in masters} or {self._choose(None)}
+        for one, other in combinations(chosen, 2):
+            if same_server(one, other):
+                raise ValueError(f"two of the masters are the same server: {address(one)}")
+        return tuple(sorted(chosen, key=lambda master: str(address(master))))
+
+    @property
+    def masters(self) -> frozenset[Any]:
+        """The clients of the servers that decide."""
+        return frozenset(self._masters)
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} key={self.key}>"
+
+    def __reduce__(self) -> NoReturn:
+        """Refuse to be pickled, since the clients cannot be."""
+        kind = type(self).__name__
+        raise TypeError(f"cannot pickle '{kind}' object: make one in the other process instead")
+
+    def _failures(self, votes: Sequence[Any], *, raises: bool | None = None) -> list[Exception]:
+        """Return why masters did not vote; raise what will not pass by itself.
+
+        *raises* overrides `raise_on_redis_errors`.
+        """
+        failures = [vote for vote in votes if isinstance(vote, Exception)]
+        for failure in failures:
+            if not _may_pass(failure):
+                raise failure.with_traceback(None)  # it may be known from an earlier poll
+        must_raise = self.raise_on_redis_errors if raises is None else raises
+        if must_raise and len(votes) - len(failures) < self._majority:
+            raise QuorumIsImpossible(self.key, self._masters, failures)
+        return failures
+
+
+def _may_pass(failure: Exception) -> bool:
+    """Return whether a master may vote although it failed now; else something is set up wrongly."""
+    if isinstance(failure, (AuthenticationError, NoPermissionError)):
+        return False
+    if isinstance(failure, ResponseError) and not isinstance(failure, _PASSING):
+        return _PASSING_WORDS.search(str(failure)) is not None
+    return True
+
+
+def evaluate(text: str, keys: Sequence[str], args: Iterable[Argument] = ()) -> tuple[Argument, ...]:
+    """Return the command that runs the script *text*, whether or not a server knows it.
+
+    The first line of the text names KEYS, ARGV and the result, as that of a `Script` does.
+    """
+    return ("EVAL", text, str(len(keys)), *keys, *args)
