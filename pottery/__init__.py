@@ -21,12 +21,14 @@ from pottery.exceptions import (
     TooManyExtensions,
 )
 from pottery.list import RedisList
+from pottery.redlock import AIORedlock, Redlock, synchronize
 from pottery.set import AIORedisSet, RedisSet
 
 __version__ = "4.0.0.dev0"
 
 __all__ = [
     "AIORedisSet",
+    "AIORedlock",
     "DecodeError",
     "ExtendUnlockedLock",
     "InefficientAccessWarning",
@@ -45,6 +47,8 @@ __all__ = [
     "RedisDict",
     "RedisList",
     "RedisSet",
+    "Redlock",
     "ReleaseUnlockedLock",
     "TooManyExtensions",
+    "synchronize",
 ]

@@ -28,8 +28,9 @@ from __future__ import annotations
 
 import asyncio
 import os
+import threading
 from contextlib import suppress
-from functools import cache, update_wrapper, wraps
+from functools import cache, partial, update_wrapper, wraps
 from itertools import chain
 from time import sleep
 from typing import (
@@ -81,6 +82,9 @@ Steps: TypeAlias = "Generator[Any, Any, T]"
 
 # The keys of temporary containers that are gone, for the next operation at a client to unlink.
 ABANDONED: dict[Any, deque[str]] = {}
+
+# What goes on in the background of event loops, which themselves keep no hold of it.
+_TASKS: set[asyncio.Task[None]] = set()
 
 DEFAULT_URL = "redis://localhost:6379/0"
 
@@ -135,12 +139,13 @@ class Op(Generic[T]):
 
 
 class Pause:
-    """Let *seconds* go by."""
+    """Let *seconds* go by, or fewer if the signal *until* is given meanwhile."""
 
-    __slots__ = ("seconds",)
+    __slots__ = ("seconds", "until")
 
-    def __init__(self, seconds: float) -> None:
+    def __init__(self, seconds: float, until: Any = None) -> None:
         self.seconds = seconds
+        self.until = until
 
     def __iter__(self) -> Steps[None]:
         yield self
@@ -202,6 +207,10 @@ def whole(page: Page[T], start: object) -> Steps[list[T]]:
         position, items = yield from page(position)
         everything += items
     return everything
+
+
+def _is_over(steps: Any) -> bool:
+    return steps.gi_frame is None
 
 
 class operation(Generic[S, P, T]):  # noqa: N801 - a decorator, spelled as property and cache are
@@ -378,24 +387,33 @@ class Sync(Front):
         return self._drive(iter(plan))
 
     def _drive(self, steps: Steps[T]) -> T:
-        try:
-            step = next(steps)
-            while True:
-                try:
-                    reply = self._follow(step)
-                except BaseException as error:
-                    step = steps.throw(error)
-                else:
-                    step = steps.send(reply)
-        except StopIteration as done:
-            return cast("T", done.value)
+        go_on: Callable[[], Step] = partial(next, steps)
+        while True:
+            try:
+                step = go_on()
+                while True:
+                    step = steps.send(self._follow(step))
+            except StopIteration as done:
+                return cast("T", done.value)
+            except BaseException as error:
+                if _is_over(steps):  # raised by the plan
+                    raise
+                # Ctrl-C may come right here, too: the plan hears of whatever it was.
+                go_on = partial(steps.throw, error)
 
     def _follow(self, step: Step) -> Any:
         if isinstance(step, Op):
             return self._send(step)
         if isinstance(step, Poll):
             return poll_blocking(step)
-        return sleep(step.seconds)
+        return step.until.wait(step.seconds) if step.until else sleep(step.seconds)
+
+    # What goes on beside the caller: a signal that others can wait for, and a plan of its own.
+    _signal = threading.Event
+
+    @staticmethod
+    def _begin(plan: Plan[None]) -> None:
+        threading.Thread(target=Sync()._drive, args=(iter(plan),), daemon=True).start()
 
     def _send(self, op: Op[Any]) -> Any:
         client = self.redis if op.client is None else op.client
@@ -493,24 +511,39 @@ class Async(Front):
         return await self._drive(iter(plan))
 
     async def _drive(self, steps: Steps[T]) -> T:
-        try:
-            step = next(steps)
-            while True:
-                try:
-                    reply = await self._follow(step)
-                except BaseException as error:
-                    step = steps.throw(error)
-                else:
-                    step = steps.send(reply)
-        except StopIteration as done:
-            return cast("T", done.value)
+        go_on: Callable[[], Step] = partial(next, steps)
+        while True:
+            try:
+                step = go_on()
+                while True:
+                    step = steps.send(await self._follow(step))
+            except StopIteration as done:
+                return cast("T", done.value)
+            except BaseException as error:
+                if _is_over(steps):
+                    raise
+                go_on = partial(steps.throw, error)
 
     async def _follow(self, step: Step) -> Any:
         if isinstance(step, Op):
             return await self._send(step)
         if isinstance(step, Poll):
             return await poll_awaiting(step)
-        return await asyncio.sleep(step.seconds)
+        if step.until is None:
+            return await asyncio.sleep(step.seconds)
+        waiting = asyncio.create_task(step.until.wait())
+        try:
+            return await asyncio.wait([waiting], timeout=step.seconds)
+        finally:
+            waiting.cancel()
+
+    _signal = asyncio.Event
+
+    @staticmethod
+    def _begin(plan: Plan[None]) -> None:
+        task = asyncio.create_task(Async()._drive(iter(plan)))
+        _TASKS.add(task)
+        task.add_done_callback(_TASKS.discard)
 
     async def _send(self, op: Op[Any]) -> Any:
         client = self.redis if op.client is None else op.client

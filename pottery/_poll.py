@@ -12,7 +12,7 @@ some of them hang, and to wait for minutes without keeping a connection from tho
 4.  The line of a server that has not answered is hung up, or else kept with the poll, so that a
     later poll can send *behind* it: a server runs what comes over one connection in order, so a
     release can never overtake what it is to release.
-5.  Blocking, one selector watches all lines; threads only open lines, several at a time, since a
+5.  Blocking, one system call watches all lines; threads only open lines, several at a time, since a
     server that hangs would keep the others waiting. Asynchronous, every line is a task.
 6.  A server at which it took long to fail to open a line is left alone as long again.
 """
@@ -21,10 +21,11 @@ from __future__ import annotations
 
 import asyncio
 import os
-import selectors
+import select
 import socket
 from collections import deque
 from contextlib import suppress
+from math import ceil
 from threading import Thread
 from time import monotonic
 from typing import TYPE_CHECKING, Any
@@ -48,7 +49,6 @@ _MOST_DIALLING = 8
 _PATIENCE = 0.1
 _LAST_LOOK = 0.001
 _ONCE = Retry(NoBackoff(), 0)
-_Selector = getattr(selectors, "PollSelector", selectors.SelectSelector)
 
 
 class Unanswered(RedisTimeoutError):
@@ -65,10 +65,11 @@ class Poll:
     A vote is the reply, or the error that came instead of it; the command is never sent again. The
     poll is over when all have answered, when *enough* finds that the votes so far decide it, or
     after *seconds*. With *keep*, the lines of those that have not answered are kept in `lines`, for
-    a poll that follows *behind* this one.
+    a poll that follows *behind* this one. With *insist*, the command also goes to those to which a
+    line is opened only when the poll is over, though nobody hears their votes.
     """
 
-    __slots__ = ("args", "behind", "clients", "enough", "keep", "lines", "seconds")
+    __slots__ = ("args", "behind", "clients", "enough", "insist", "keep", "lines", "seconds")
 
     def __init__(  # noqa: PLR0913 - each is a word of the request
         self,
@@ -79,6 +80,7 @@ class Poll:
         enough: Callable[[Sequence[Any]], bool] | None = None,
         behind: Poll | None = None,
         keep: bool = False,
+        insist: bool = False,
     ) -> None:
         self.clients = tuple(clients)
         self.args = args
@@ -86,6 +88,7 @@ class Poll:
         self.enough = enough
         self.behind = behind
         self.keep = keep
+        self.insist = insist
         self.lines: dict[Any, Line] = {}
 
     def __iter__(self) -> Generator[Poll, Any, list[Any]]:
@@ -125,16 +128,16 @@ class _Store:
     def __init__(self) -> None:
         self.process = os.getpid()
         self.free: deque[Line] = deque()
-        self.tasks: set[asyncio.Task[Line]] = set()
+        self.tasks: set[asyncio.Task[Any]] = set()
         self.dialling = 0
         self.dialled = 0.0
         self.shunned_until = 0.0
         self.failure: Exception = Unanswered()
 
-    def may_dial(self) -> bool:
+    def may_dial(self, poll: Poll) -> bool:
         now = monotonic()
         hopeless = self.dialling >= _MOST_DIALLING and now - self.dialled > _PATIENCE
-        return now >= self.shunned_until and not hopeless
+        return (poll.insist or now >= self.shunned_until) and not hopeless
 
     def begin_dialling(self) -> float:
         now = monotonic()
@@ -143,9 +146,9 @@ class _Store:
         self.dialling += 1
         return now
 
-    def keep_line(self, opened: asyncio.Task[Line]) -> None:
-        if not opened.cancelled() and not opened.exception():
-            self.free.append(opened.result())
+    def hold(self, task: asyncio.Task[Any]) -> None:
+        self.tasks.add(task)
+        task.add_done_callback(self.tasks.discard)
 
     def fail(self, began: float, failure: Exception) -> None:
         now = monotonic()
@@ -160,7 +163,7 @@ class _Counting:
         self.poll = poll
         self.began = monotonic()
         self.until = self.began + poll.seconds
-        self.votes: list[Any] = [Unanswered() for _ in poll.clients]
+        self.votes: list[Any] = [Unanswered()] * len(poll.clients)
         self.lines: dict[Any, Line] = {}
         self.is_decided = False
 
@@ -192,15 +195,26 @@ def _store(client: Any) -> _Store:
     return store
 
 
-def _free_line(store: _Store) -> Line | None:
+def _readable(sockets: dict[Any, Any], seconds: float) -> list[Any]:
+    """Return the names of those sockets from which something can be read within *seconds*."""
+    names = {socket.fileno(): name for name, socket in sockets.items()}
+    if not hasattr(select, "poll"):  # pragma: no cover - Windows
+        return [names[number] for number in select.select(list(names), (), (), seconds)[0]]
+    poll = select.poll()
+    for number in names:
+        poll.register(number, select.POLLIN)
+    # Rounded up, lest the last millisecond be spent asking again and again.
+    return [names[number] for number, _ in poll.poll(ceil(seconds * 1000))]
+
+
+def _free_line(client: Any) -> Line | None:
     with suppress(IndexError):
-        while True:
-            line = store.free.pop()
-            with suppress(*FAILURES):
-                if not line.connection.can_read(0):
-                    return line
-            line.connection.disconnect()
+        return _store(client).free.pop()
     return None
+
+
+def _socket(line: Line) -> Any:
+    return line.connection._sock  # no public way leads to it
 
 
 def _dial(client: Any, seconds: float) -> Line:
@@ -236,25 +250,42 @@ class _Blocking(_Counting):
     def __init__(self, poll: Poll) -> None:
         super().__init__(poll)
         self.dialling: _Dialling | None = None
+        self.packed: Any = None
 
     def ask_all(self) -> None:
-        missing: list[Any] = []
-        for client in self.poll.clients:
-            line = self.line_behind(client) or _free_line(_store(client))
-            if line:
-                self.ask(client, line)
-            else:
-                missing.append(client)
+        missing = self.take_lines()
+        for client, line in list(self.lines.items()):
+            self.ask(client, line)
         callable_ = [client for client in missing if self.may_dial(client)]
         if len(self.poll.clients) == 1:
             for client in callable_:
                 self.dial(client)
         elif callable_:
-            self.dialling = _Dialling(callable_, self.poll.seconds)
+            self.dialling = _Dialling(callable_, self.poll)
+
+    def take_lines(self) -> list[Any]:
+        """Take a line for each client; return those for which there is none."""
+        missing: list[Any] = []
+        wanted: Any = self.poll.clients
+        while wanted:
+            free: dict[Any, Line] = {}
+            for client in wanted:
+                if line := self.line_behind(client):
+                    self.lines[client] = line
+                elif line := _free_line(client):
+                    free[client] = line
+                else:
+                    missing.append(client)
+            # Where nothing was asked, there is nothing to read, unless the server hung up.
+            wanted = _readable({client: _socket(line) for client, line in free.items()}, 0)
+            for client in wanted:
+                free.pop(client).connection.disconnect()
+            self.lines.update(free)
+        return missing
 
     def may_dial(self, client: Any) -> bool:
         store = _store(client)
-        may = store.may_dial()
+        may = store.may_dial(self.poll)
         if not may:
             self.count(client, store.failure)
         return may
@@ -268,12 +299,11 @@ class _Blocking(_Counting):
             self.ask(client, line)
 
     def ask(self, client: Any, line: Line) -> None:
+        self.lines[client] = line
         line.unread += 1  # before: once sending has begun, nobody knows how far it came
+        self.packed = self.packed or pack(line.connection, self.poll.args)
         try:
-            self.lines[client] = line
-            line.connection.send_packed_command(
-                pack(line.connection, self.poll.args), check_health=False
-            )
+            line.connection.send_packed_command(self.packed, check_health=False)
         except BaseException as error:
             self.hang_up(client)
             if not isinstance(error, FAILURES):
@@ -287,41 +317,21 @@ class _Blocking(_Counting):
 
     def listen(self) -> None:
         """Count the votes as they come, until all have voted or time is up."""
-        if self.dialling is None and len(self.lines) <= 1:
-            self.listen_to_one()
-            return
-        with _Selector() as selector:
-            watched: dict[Any, Any] = {}
-            while self.watch(selector, watched) and (left := self.left()):
-                for key, _ in selector.select(left):
-                    self.hear(key.data)
+        while (sockets := self.sockets()) and (left := self.left()):
+            for client in _readable(sockets, left):
+                self.hear(client)
 
-    def listen_to_one(self) -> None:
-        for client, line in list(self.lines.items()):
-            while line.unread and (left := self.left()):
-                with suppress(*FAILURES):  # it will be met again when the reply is read
-                    if not line.connection.can_read(left):
-                        break
-                self.read(client, line)
-
-    def watch(self, selector: Any, watched: dict[Any, Any]) -> bool:
-        """Watch all lines over which replies are still to come; return whether there are any."""
-        waiting = {client for client, line in self.lines.items() if line.unread}
-        for client in watched.keys() - waiting - {None}:
-            selector.unregister(watched.pop(client))
-        for client in waiting - watched.keys():
-            # No public way leads to the socket of redis-py's connections.
-            watched[client] = self.lines[client].connection._sock
-            selector.register(watched[client], selectors.EVENT_READ, client)
-        if self.dialling and not watched.get(None):
-            watched[None] = self.dialling.bell
-            selector.register(self.dialling.bell, selectors.EVENT_READ, None)
-        return bool(waiting or (self.dialling and self.dialling.is_busy()))
+    def sockets(self) -> dict[Any, Any]:
+        """Return the sockets from which something is to come: None is the bell's name."""
+        sockets = {client: _socket(line) for client, line in self.lines.items() if line.unread}
+        if self.dialling and self.dialling.busy:
+            sockets[None] = self.dialling.bell
+        return sockets
 
     def hear(self, client: Any) -> None:
         if client is None:
             self.answer_bell()
-        elif client in self.lines:
+        else:
             self.read(client, self.lines[client])
 
     def answer_bell(self) -> None:
@@ -375,46 +385,62 @@ def _put_back(store: _Store, line: Line) -> None:
 class _Dialling:
     """Threads that open lines, one for each client, and a bell that they ring when done."""
 
-    def __init__(self, clients: list[Any], seconds: float) -> None:
+    def __init__(self, clients: list[Any], poll: Poll) -> None:
+        self.poll = poll
         self.bell, self.rope = socket.socketpair()
         self.opened: deque[tuple[Any, Line | Exception]] = deque()
         self.busy = len(clients)
         self.is_left = False
         for client in clients:
-            Thread(target=self.open, args=(client, seconds), daemon=True).start()
+            Thread(target=self.open, args=(client,), daemon=True).start()
 
-    def is_busy(self) -> bool:
-        return self.busy > 0
-
-    def open(self, client: Any, seconds: float) -> None:
+    def open(self, client: Any) -> None:
         try:
-            self.opened.append((client, _dial(client, seconds)))
+            self.opened.append((client, _dial(client, self.poll.seconds)))
         except Exception as error:  # noqa: BLE001 - whatever it is, it is this client's vote
             self.opened.append((client, error))
         with suppress(OSError):  # nobody listens any more
             self.rope.send(b"!")
         if self.is_left:
-            self.leave()
+            self.finish()
 
     def outcomes(self) -> list[tuple[Any, Line | Exception]]:
         self.bell.recv(64)
+        found = self.take_opened()
+        self.busy -= len(found)
+        return found
+
+    def take_opened(self) -> list[tuple[Any, Line | Exception]]:
         found: list[tuple[Any, Line | Exception]] = []
         with suppress(IndexError):
             while True:
                 found.append(self.opened.popleft())
-        self.busy -= len(found)
         return found
 
     def leave(self) -> None:
-        """Keep what is opened from now on for others."""
+        """Let the threads do what is left to do."""
         self.is_left = True
         self.bell.close()
         self.rope.close()
-        with suppress(IndexError):
-            while True:
-                client, outcome = self.opened.popleft()
-                if isinstance(outcome, Line):
-                    _put_back(_store(client), outcome)
+        if self.opened:
+            Thread(target=self.finish, daemon=True).start()
+
+    def finish(self) -> None:
+        for client, line in self.take_opened():
+            if isinstance(line, Line) and (not self.poll.insist or self.tell(line)):
+                _put_back(_store(client), line)
+
+    def tell(self, line: Line) -> bool:
+        """Say what nobody will hear the answer to; return whether the line is still good."""
+        packed = pack(line.connection, self.poll.args)
+        try:
+            line.connection.send_packed_command(packed, check_health=False)
+            line.connection.read_response(disable_decoding=True)
+        except FAILURES as error:
+            if not isinstance(error, ResponseError):
+                line.connection.disconnect()
+                return False
+        return True
 
 
 # --- asynchronous
@@ -436,8 +462,10 @@ class _LoopStores:
             yield
         finally:
             for store in list(self.stores.values()):
-                for task in store.tasks:
+                tasks = list(store.tasks)
+                for task in tasks:
                     task.cancel()
+                await asyncio.gather(*tasks, return_exceptions=True)
                 while store.free:
                     await store.free.pop().connection.disconnect(nowait=True)
 
@@ -478,7 +506,7 @@ class _Awaiting(_Counting):
 
     async def ask(self, client: Any) -> None:
         try:
-            line = self.line_behind(client) or await _line(client, self.poll.seconds)
+            line = self.line_behind(client) or await _line(client, self.poll)
             await self.send(client, line)
             vote = None
             while line.unread:
@@ -528,23 +556,42 @@ class _Awaiting(_Counting):
                 await line.connection.disconnect(nowait=True)
 
 
-async def _line(client: Any, seconds: float) -> Line:
+async def _line(client: Any, poll: Poll) -> Line:
     store = await _loop_store(client)
     while store.free:
         line = store.free.pop()
         if await _is_quiet(line.connection):
             return line
         await line.connection.disconnect(nowait=True)
-    if not store.may_dial():
+    if not store.may_dial(poll):
         raise store.failure
-    dialling = asyncio.create_task(_dial_awaiting(client, store, seconds))
-    store.tasks.add(dialling)
-    dialling.add_done_callback(store.tasks.discard)
+    dialling = asyncio.create_task(_dial_awaiting(client, store, poll.seconds))
+    store.hold(dialling)
     try:
         return await asyncio.shield(dialling)
-    except asyncio.CancelledError:  # it is too late for us: others may have it
-        dialling.add_done_callback(store.keep_line)
+    except asyncio.CancelledError:  # it is too late for this poll, but not for others
+        store.hold(asyncio.create_task(_finish(dialling, store, poll)))
         raise
+
+
+async def _finish(dialling: asyncio.Task[Line], store: _Store, poll: Poll) -> None:
+    with suppress(*FAILURES):
+        line = await dialling
+        if not poll.insist or await _tell(line, poll):
+            store.free.append(line)
+
+
+async def _tell(line: Line, poll: Poll) -> bool:
+    packed = pack(line.connection, poll.args)
+    try:
+        await line.connection.send_packed_command(packed, check_health=False)
+        await line.connection.read_response(disable_decoding=True, timeout=poll.seconds)
+    except ResponseError:
+        return True
+    except BaseException:
+        await line.connection.disconnect(nowait=True)
+        raise
+    return True
 
 
 async def _dial_awaiting(client: Any, store: _Store, seconds: float) -> Line:

@@ -1,0 +1,775 @@
+"""Redlock, AIORedlock and synchronize: `threading.Lock` for many machines.
+
+A lock is a key at each of several masters, with the token of who holds it, and a lease that runs
+out. Whoever gets it at a majority holds it, for what is left of the lease then.
+
+A lock that is taken is waited for at a bell: a list at the first master, which the release makes
+ring. Redis serves who waits there first come, first served. The bell is a courtesy: if it is not
+heard, or rings in vain, the waiter tries again after `retry_delay`, or when the lease has run out.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import time
+from collections import Counter
+from contextlib import suppress
+from contextvars import ContextVar
+from functools import partial, wraps
+from inspect import iscoroutinefunction
+from random import uniform
+from secrets import token_hex
+from typing import TYPE_CHECKING, Any, NamedTuple, ParamSpec, TypeVar, cast
+from weakref import ref
+
+from pottery._plan import Async, Pause, Sync, operation
+from pottery._poll import Poll, Unanswered
+from pottery._quorum import Primitive, evaluate
+from pottery.exceptions import (
+    ExtendUnlockedLock,
+    QuorumNotAchieved,
+    ReleaseUnlockedLock,
+    TooManyExtensions,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Coroutine, Iterable, Sequence
+    from types import TracebackType
+
+    from typing_extensions import Self
+
+    from pottery._plan import Steps
+    from pottery._wire import Argument
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+_logger = logging.getLogger("pottery")
+
+# A machine that sleeps lets its leases run out, so the clock should go on while it does.
+_now: Callable[[], float] = (
+    partial(time.clock_gettime, time.CLOCK_BOOTTIME)
+    if hasattr(time, "CLOCK_BOOTTIME")
+    else time.monotonic
+)
+# What the page on distributed locks takes off a lease, since no two clocks go alike.
+_DRIFT, _LEAST_DRIFT = 0.01, 0.002
+# The part of a lease that is spent at most on asking the masters, and its bounds in seconds.
+_PATIENCE, _LEAST_PATIENCE, _MOST_PATIENCE = 0.05, 0.05, 1.0
+# Seconds that a reply may take beyond what its command waits for.
+_GRACE = 0.25
+# Seconds, at most, before contenders that each got a part of the masters try again.
+_SCATTER = 0.01
+_LONGEST = (2**63 - 1) // 10**9  # as threading.TIMEOUT_MAX
+_FENCE_MS = 30 * 86_400_000
+
+ACQUIRE = """
+-- KEYS[1] lock, [2] mark of waiters, [3] fence; ARGV[1] token, [2] ms of the lease, [3] ms that
+-- the caller will wait or 0, [4] proposed fencing token or 0, [5] ms that the fence is kept,
+-- [6] seconds to be up or 0; returns {'OK', fence}, or why not: {owner, ms}, {'YOUNG'}, {'TWICE'}
+if ARGV[6] ~= '0' then
+  local up = string.match(redis.call('INFO', 'server'), 'uptime_in_seconds:(%d+)')
+  if tonumber(up) <= tonumber(ARGV[6]) then return {'YOUNG'} end
+end
+local owner = redis.call('GET', KEYS[1])
+if owner == ARGV[1] then return {'TWICE'} end
+if owner then
+  if ARGV[3] ~= '0' then redis.pcall('SET', KEYS[2], 1, 'PX', ARGV[3]) end
+  return {owner, redis.call('PTTL', KEYS[1])}
+end
+local fence = ARGV[4] ~= '0' and redis.call('GET', KEYS[3]) or '0'
+redis.call('SET', KEYS[1], ARGV[1], 'PX', ARGV[2])
+if tonumber(fence) < tonumber(ARGV[4]) then
+  fence = ARGV[4]
+  redis.call('SET', KEYS[3], fence, 'PX', ARGV[5])
+end
+return {'OK', fence}
+"""
+EXTEND = """
+-- KEYS[1] lock; ARGV[1] token, [2] ms of the lease; returns whether the lock was its
+if redis.call('GET', KEYS[1]) ~= ARGV[1] then return 0 end
+return redis.call('PEXPIRE', KEYS[1], ARGV[2])
+"""
+RELEASE = """
+-- KEYS[1] lock, [2] mark of waiters, [3] bell; ARGV[1] token, [2] ms that the bell sounds; returns
+-- whether the lock was its
+if redis.call('GET', KEYS[1]) ~= ARGV[1] then return 0 end
+redis.call('DEL', KEYS[1])
+if redis.call('EXISTS', KEYS[2]) == 1 and redis.call('LLEN', KEYS[3]) == 0 then
+  redis.call('RPUSH', KEYS[3], 1)
+  redis.call('PEXPIRE', KEYS[3], ARGV[2])
+end
+return 1
+"""
+LEFT = """
+-- KEYS[1] lock; ARGV[1] token; returns the ms left of the lease if it is its, else 0
+if redis.call('GET', KEYS[1]) ~= ARGV[1] then return 0 end
+return redis.call('PTTL', KEYS[1])
+"""
+FENCE = """
+-- KEYS[1] lock, [2] fence; ARGV[1] token, [2] proposal, [3] ms that the fence is kept; returns the
+-- fence, which is the proposal if it was accepted, or 0 if the lock is not its
+if redis.call('GET', KEYS[1]) ~= ARGV[1] then return '0' end
+local fence = redis.call('GET', KEYS[2])
+if fence and tonumber(fence) >= tonumber(ARGV[2]) then return fence end
+redis.call('SET', KEYS[2], ARGV[2], 'PX', ARGV[3])
+return ARGV[2]
+"""
+
+
+class Held(NamedTuple):
+    """What a master says of a lock that is taken."""
+
+    owner: bytes
+    seconds: float
+
+
+class Refusal(NamedTuple):
+    """Why the lock was not got, and when it makes sense to try again."""
+
+    failures: list[Exception]
+    owner: str | None  # who holds a majority
+    seconds: list[float]  # until enough leases have run out, if that is known
+    bell: Any  # the master that rings when the lock is released
+
+
+class Watch(NamedTuple):
+    """What those are told by who watch over a lock that is held: events."""
+
+    lost: Any
+    over: Any
+
+
+class Grant:
+    """One time of holding a lock."""
+
+    def __init__(self, token: str, until: float, asked: Poll) -> None:
+        self.token = token
+        self.until = until
+        self.asked = asked  # the last poll, with the lines of masters that have not answered it yet
+        self.process = os.getpid()
+        self.fencing_token: int | None = None
+        self.extensions: list[None] = []  # one for each time that it was extended by hand
+        self.watch: Watch | None = None
+        self.is_lost = False
+        self.is_over = False
+
+    def left(self) -> float:
+        """Return the seconds of validity left: 0 if the lock is lost, or in a forked process."""
+        is_valid = self.process == os.getpid() and not self.is_over
+        return max(self.until - _now(), 0.0) if is_valid else 0.0
+
+    def end(self, *, is_lost: bool) -> None:
+        """Note that the lock was released or lost."""
+        self.is_lost = is_lost
+        self.is_over = True
+        self.signal()
+
+    def signal(self) -> None:
+        """Tell those who watch."""
+        if self.watch and self.is_lost:
+            self.watch.lost.set()
+        if self.watch and self.is_over:
+            self.watch.over.set()
+
+
+# What was entered by `with` in this thread or task, so that leaving it releases just that.
+_entered: ContextVar[tuple[tuple[Any, Grant], ...]] = ContextVar("entered", default=())
+
+
+class RedlockPlans(Primitive):
+    """What Redlock and AIORedlock ask of their masters."""
+
+    _prefix = "redlock:"
+    _signal: Any
+    _begin: Any
+
+    def __init__(  # noqa: PLR0913 - most of them as in pottery 3.0
+        self,
+        *,
+        key: str,
+        masters: Iterable[Any] = frozenset(),
+        raise_on_redis_errors: bool = False,
+        auto_release_time: float = 10,
+        num_extensions: int = 3,
+        context_manager_blocking: bool = True,
+        context_manager_timeout: float = -1,
+        auto_renew: bool = False,
+        on_lost: Callable[[Any], object] | None = None,
+        fencing: bool = False,
+        retry_delay: float = 1.0,
+        delayed_restart: bool = False,
+    ) -> None:
+        """Name the lock *key*, kept by *masters*; ask nobody yet.
+
+        O(1); 0 round trips; atomic.
+        """
+        super().__init__(key, masters, raise_on_redis_errors=raise_on_redis_errors)
+        self.auto_release_time = _positive("auto_release_time", auto_release_time)
+        self.num_extensions = _count("num_extensions", num_extensions)
+        _deadline(context_manager_blocking, context_manager_timeout)
+        self.context_manager_blocking = context_manager_blocking
+        self.context_manager_timeout = context_manager_timeout
+        self.auto_renew = auto_renew
+        self.on_lost = _plain(on_lost)
+        self.fencing = fencing
+        self.retry_delay = _positive("retry_delay", retry_delay)
+        self.delayed_restart = delayed_restart
+        self._patience = min(max(auto_release_time * _PATIENCE, _LEAST_PATIENCE), _MOST_PATIENCE)
+        self._held: list[Grant] = []  # at most one; lists change in one step
+        self._last: Grant | None = None
+        self._fence = 0
+
+    # --- acquiring
+
+    @operation
+    def acquire(
+        self,
+        blocking: bool = True,
+        timeout: float = -1,
+        *,
+        raise_on_redis_errors: bool | None = None,
+    ) -> Steps[bool]:
+        """Take the lock and return True; or False if it cannot be had in time.
+
+        If *blocking*, wait for it: *timeout* seconds at most, or for ever if that is -1.
+
+        Raises ValueError or OverflowError for what `threading.Lock` does not take either, and
+        QuorumIsImpossible if so asked.
+        O(1) if the lock is free; 1 round trip; atomic.
+        """
+        outcome = yield from self._acquired(blocking, timeout, raise_on_redis_errors)
+        return isinstance(outcome, Grant)
+
+    def _acquired(
+        self, blocking: bool, timeout: float, raises: bool | None = None
+    ) -> Steps[Grant | Refusal]:
+        deadline = _deadline(blocking, timeout)
+        is_first, seconds, gone = True, self._patience, None
+        while True:
+            outcome = yield from self._attempt(seconds, not is_first, raises)
+            if isinstance(outcome, Grant):
+                return outcome
+            if is_first and len(self._masters) - len(outcome.failures) < self._majority:
+                _logger.warning(
+                    "%r waits for a majority of its masters: %s", self, outcome.failures
+                )
+            left = deadline - _now()
+            if left <= 0:
+                return outcome
+            if not is_first:
+                gone = yield from self._wait(outcome, left, gone)
+            is_first = False
+            seconds = min(self._patience, max(deadline - _now(), _LEAST_PATIENCE))
+
+    def _attempt(self, seconds: float, waits: bool, raises: bool | None) -> Steps[Grant | Refusal]:
+        token, began = token_hex(20), _now()
+        request = self._request(token, waits)
+        enough = self._settled(_is_granted)
+        asked = Poll(self._masters, request, seconds, enough=enough, keep=True)
+        grant = Grant(token, self._until(began), asked)
+        votes: list[Any] = [Unanswered()] * len(self._masters)
+        try:
+            votes = yield from asked
+            failures = self._failures(votes, raises=raises)
+            is_granted = sum(map(_is_granted, votes)) >= self._majority
+            if is_granted and self.fencing:
+                yield from self._fence_in(grant, votes)
+            if is_granted and grant.left():
+                self._hold(grant)
+                return grant
+            refusal = self._refusal(votes, failures)
+        except BaseException:
+            grant.end(is_lost=False)
+            yield from self._give_back(token, asked, votes)
+            raise
+        yield from self._give_back(token, asked, votes)
+        return refusal
+
+    def _request(self, token: str, waits: bool) -> tuple[Argument, ...]:
+        lease = _ms(self.auto_release_time)
+        if not (waits or self.fencing or self.delayed_restart):
+            return ("SET", self.key, token, "NX", "PX", lease)
+        wait = _ms(self.retry_delay + _GRACE) if waits else "0"
+        self._fence = max(self._fence + 1, time.time_ns() // 1000) if self.fencing else 0
+        fence = str(self._fence)
+        up = str(-int(-self.auto_release_time // 1)) if self.delayed_restart else "0"
+        args = (token, lease, wait, fence, str(_FENCE_MS), up)
+        return evaluate(ACQUIRE, (self.key, f"{self.key}~waiting", f"{self.key}~fence"), args)
+
+    def _until(self, began: float) -> float:
+        """Return when a lease ends that masters granted or extended not before *began*."""
+        lease = self.auto_release_time
+        return began + lease - (lease * _DRIFT + _LEAST_DRIFT)
+
+    def _settled(self, is_yes: Callable[[Any], bool]) -> Callable[[Sequence[Any]], bool]:
+        """Return what finds out that the votes are a majority, or can no longer become one."""
+        majority = self._majority  # a poll must not keep a lock alive that is forgotten
+
+        def enough(votes: Sequence[Any]) -> bool:
+            yes = sum(map(is_yes, votes))
+            open_ = sum(type(vote) is Unanswered for vote in votes)
+            return yes >= majority or yes + open_ < majority
+
+        return enough
+
+    def _refusal(self, votes: Sequence[Any], failures: list[Exception]) -> Refusal:
+        if any(vote == [b"TWICE"] for vote in votes):
+            raise ValueError(f"two of the masters of {self.key!r} are the same server")
+        held = {
+            master: Held(vote[0], vote[1] / 1000 if vote[1] >= 0 else _LONGEST)
+            for master, vote in zip(self._masters, votes, strict=True)
+            if type(vote) is list and not _is_granted(vote) and vote != [b"YOUNG"]
+        }
+        owner = self._elected(one.owner for one in held.values())
+        # So many leases have to run out until the masters that are free are a majority.
+        wanted = max(self._majority - (len(votes) - len(held) - len(failures)), 1)
+        left = sorted(one.seconds for one in held.values())
+        return Refusal(failures, owner, left[wanted - 1 : wanted], next(iter(held), None))
+
+    def _elected(self, owners: Iterable[bytes]) -> str | None:
+        ((owner, votes),) = Counter(owners).most_common(1) or [(b"", 0)]
+        return owner.decode() if votes >= self._majority else None
+
+    def _wait(self, refusal: Refusal, left: float, gone: str | None) -> Steps[str | None]:
+        """Wait until the lock is released, or may have run out; return who was heard releasing it.
+
+        If nobody has it, or only who is *gone* and has not come round all masters yet: a moment.
+        """
+        moment = min(left, uniform(0, _SCATTER))  # noqa: S311 - no secret
+        if refusal.owner in (None, gone):
+            yield from Pause(moment)
+            return gone
+        seconds = max(min(left, self.retry_delay, *refusal.seconds), 0.001)
+        listen = ("BLPOP", f"{self.key}~bell", f"{seconds:.3f}")
+        (vote,) = yield from Poll((refusal.bell,), listen, seconds + _GRACE)
+        if isinstance(vote, Exception):
+            yield from Pause(moment)
+        return refusal.owner if isinstance(vote, list) else None
+
+    def _hold(self, grant: Grant) -> None:
+        if self.auto_renew or self.on_lost:
+            self._watch(grant)
+        self._last = grant
+        self._held[:] = [grant]
+
+    def _give_back(self, token: str, asked: Poll, votes: Sequence[Any]) -> Steps[None]:
+        """Release the lock on all masters that may have granted it."""
+        granted = [_is_granted(vote) for vote in votes]
+        masters = [
+            master
+            for master, vote, yes in zip(self._masters, votes, granted, strict=True)
+            if yes or isinstance(vote, Exception)
+        ]
+        if masters:
+            yield from self._released(token, asked, masters, None)
+
+    # --- holding
+
+    def _current(self) -> Grant | None:
+        return next(iter(self._held), None)
+
+    @operation
+    def locked(self, *, raise_on_redis_errors: bool | None = None) -> Steps[float]:
+        """Return for how many seconds this object will certainly hold the lock, 0 if it does not.
+
+        `owner` tells whether anyone does.
+        O(1); 1 round trip; atomic.
+        """
+        grant = self._current()
+        if grant is None or not grant.left():
+            return 0.0
+        began = _now()
+        command = evaluate(LEFT, (self.key,), (grant.token,))
+        votes = yield from self._asked(grant, command, _is_positive)
+        self._failures(votes, raises=raise_on_redis_errors)
+        left: list[float] = sorted(
+            (vote / 1000 for vote in votes if _is_positive(vote)), reverse=True
+        )
+        if len(left) < self._majority:
+            self._lose_if_denied(grant, votes)
+            return 0.0
+        # More than a lease is left on a master whose clock was put back.
+        certain = self._until(began) - self.auto_release_time + left[self._majority - 1]
+        return max(min(grant.left(), certain - _now()), 0.0)
+
+    @operation
+    def owner(self) -> Steps[str | None]:
+        """Return the token that holds the lock at a majority, whoever's it is, None if none does.
+
+        O(1); 1 round trip; atomic.
+        """
+        votes = yield from Poll(self._masters, ("GET", self.key), self._patience)
+        self._failures(votes)
+        return self._elected(vote for vote in votes if isinstance(vote, bytes))
+
+    @property
+    def fencing_token(self) -> int | None:
+        """The number of this time of holding the lock, higher than those of all times before.
+
+        None without *fencing*, or if the lock is not held.
+        """
+        grant = self._current()
+        return grant.fencing_token if grant else None
+
+    @property
+    def lost(self) -> Any:
+        """An event that is set once the lock is lost: its extension failed, or its time ran out.
+
+        A `threading.Event`, or an `asyncio.Event` of an AIORedlock; each time that the lock is
+        acquired it is another one. A lock that was released in time is not lost.
+        """
+        if self._last is None:
+            return self._signal()
+        return self._watch(self._last).lost
+
+    @operation
+    def extend(self, *, raise_on_redis_errors: bool | None = None) -> Steps[None]:
+        """Begin the lease anew, so that the lock is held for `auto_release_time` from now.
+
+        Raises ExtendUnlockedLock if it is not held, or no longer, or no majority can be reached;
+        TooManyExtensions after `num_extensions` times.
+        O(1); 1 round trip; atomic.
+        """
+        grant = self._current()
+        if grant is None or not grant.left():
+            raise ExtendUnlockedLock(self.key, self._masters)
+        if len(grant.extensions) >= self.num_extensions >= 0:
+            raise TooManyExtensions(self.key, self._masters)
+        grant.extensions.append(None)
+        yield from self._extended(grant, raise_on_redis_errors)
+
+    def _extended(self, grant: Grant, raises: bool | None = None) -> Steps[None]:
+        began = _now()
+        args = (grant.token, _ms(self.auto_release_time))
+        votes = yield from self._asked(grant, evaluate(EXTEND, (self.key,), args), _is_positive)
+        failures = self._failures(votes, raises=raises)
+        if sum(map(_is_positive, votes)) < self._majority or not grant.left():
+            self._lose_if_denied(grant, votes)
+            raise ExtendUnlockedLock(self.key, self._masters, failures)
+        grant.until = self._until(began)
+
+    def _asked(
+        self, grant: Grant, command: tuple[Any, ...], is_yes: Callable[[Any], bool]
+    ) -> Steps[list[Any]]:
+        """Ask all masters about a lock that is held, behind what they have not answered yet."""
+        seconds = min(self._patience, grant.left())
+        enough = self._settled(is_yes)
+        asked = Poll(self._masters, command, seconds, enough=enough, behind=grant.asked, keep=True)
+        grant.asked = asked
+        return (yield from asked)
+
+    def _lose_if_denied(self, grant: Grant, votes: Sequence[Any]) -> None:
+        if sum(vote == 0 for vote in votes) > len(votes) - self._majority:
+            self._lose(grant)
+
+    def _lose(self, grant: Grant) -> None:
+        is_news = not grant.is_over
+        grant.end(is_lost=True)
+        if is_news and self.on_lost:
+            try:
+                self.on_lost(self)
+            except Exception:
+                _logger.exception("on_lost of %r failed", self)
+
+    def _watch(self, grant: Grant) -> Watch:
+        if grant.watch is None:
+            grant.watch = Watch(self._signal(), self._signal())
+            grant.signal()  # what was before
+            if not grant.is_over:
+                self._begin(_watching(ref(self), grant))
+        return grant.watch
+
+    def _fence_in(self, grant: Grant, votes: Sequence[Any]) -> Steps[None]:
+        """Agree with a majority on a number that is higher than all before."""
+        fences = [int(vote[1]) for vote in votes if _is_granted(vote)]
+        proposal = self._fence
+        while sum(fence == proposal for fence in fences) < self._majority:
+            proposal = max(proposal, *fences) + 1
+            args = (grant.token, str(proposal), str(_FENCE_MS))
+            command = evaluate(FENCE, (self.key, f"{self.key}~fence"), args)
+            answers = yield from self._asked(grant, command, _is_answered)
+            self._failures(answers)
+            fences = [int(vote) for vote in answers if isinstance(vote, bytes)]
+            if len([fence for fence in fences if fence]) < self._majority:
+                grant.until = 0
+                return
+        self._fence = grant.fencing_token = proposal
+
+    # --- releasing
+
+    @operation
+    def release(self, *, raise_on_redis_errors: bool | None = None) -> Steps[None]:
+        """Release the lock, and wake up who has waited for it longest.
+
+        Raises ReleaseUnlockedLock if this object does not hold it, or no longer.
+        O(1); 1 round trip; atomic.
+        """
+        yield from self._let_go(self._current(), raise_on_redis_errors)
+
+    def _let_go(self, grant: Grant | None, raises: bool | None = None) -> Steps[None]:
+        if grant is None or grant.process != os.getpid():
+            raise ReleaseUnlockedLock(self.key, self._masters)
+        grant.end(is_lost=grant.is_lost)
+        enough = self._settled(_is_positive)
+        token, asked = grant.token, grant.asked
+        try:
+            votes = yield from self._released(token, asked, self._masters, enough)
+        except BaseException:
+            yield from self._released(token, asked, self._masters, None)
+            raise
+        finally:
+            with suppress(ValueError):
+                self._held.remove(grant)
+        failures = self._failures(votes, raises=raises)
+        if sum(vote == 0 for vote in votes) > len(votes) - self._majority:
+            raise ReleaseUnlockedLock(self.key, self._masters, failures)
+
+    def _released(
+        self,
+        token: str,
+        asked: Poll,
+        masters: Sequence[Any],
+        enough: Callable[[Sequence[Any]], bool] | None,
+    ) -> Poll:
+        keys = (self.key, f"{self.key}~waiting", f"{self.key}~bell")
+        command = evaluate(RELEASE, keys, (token, _ms(self.retry_delay)))
+        # The bell rings at the first master; until then the others should have let go as well.
+        masters, seconds = masters[::-1], self._patience
+        return Poll(masters, command, seconds, enough=enough, behind=asked, insist=True)
+
+    def _entering(self) -> Steps[Self]:
+        outcome = yield from self._acquired(
+            self.context_manager_blocking, self.context_manager_timeout
+        )
+        if isinstance(outcome, Refusal):
+            raise QuorumNotAchieved(self.key, self._masters, outcome.failures)
+        _entered.set((*_entered.get(), (self, outcome)))
+        return self
+
+    def _leaving(self, error: BaseException | None) -> Steps[None]:
+        try:
+            yield from self._let_go(self._left())
+        except Exception as trouble:
+            if error is None:
+                raise
+            _logger.warning("%r: %s", self, trouble)
+            add_note: Any = getattr(error, "add_note", str)  # Python 3.10 has none
+            add_note(f"Besides, {trouble}")
+
+    def _left(self) -> Grant | None:
+        """Return what this thread or task entered last by this lock, else what the lock holds."""
+        entered = _entered.get()
+        for place in reversed(range(len(entered))):
+            if entered[place][0] is self:
+                _entered.set(entered[:place] + entered[place + 1 :])
+                return entered[place][1]
+        return self._current()
+
+
+def _watching(lock: Callable[[], Any], grant: Grant) -> Steps[None]:
+    """Extend the lease, if so asked, until the lock is released or forgotten; tell of its loss."""
+    while left := grant.left():
+        holder = lock()
+        if holder is None:
+            return
+        step = holder.auto_release_time / 3 if holder.auto_renew else left
+        del holder  # so that a lock that is forgotten is not kept alive
+        yield from Pause(min(step, left), until=grant.watch.over if grant.watch else None)
+        holder = lock()
+        if holder and holder.auto_renew and grant.left():
+            with suppress(ExtendUnlockedLock):
+                yield from holder._extended(grant, raises=False)
+        del holder
+    holder = lock()
+    if holder and not grant.is_over:
+        holder._lose(grant)
+
+
+def _is_granted(vote: Any) -> bool:
+    # Of SET, or of ACQUIRE.
+    return bool(vote == b"OK" or (type(vote) is list and vote[0] == b"OK"))
+
+
+def _is_positive(vote: Any) -> bool:
+    return type(vote) is int and vote > 0
+
+
+def _is_answered(vote: Any) -> bool:
+    return not isinstance(vote, Exception)
+
+
+def _ms(seconds: float) -> str:
+    return str(max(int(seconds * 1000), 1))
+
+
+def _positive(name: str, value: float) -> float:
+    if not 0.001 <= value <= _LONGEST:
+        raise ValueError(f"{name} must be at least a millisecond, in seconds, not {value!r}")
+    return value
+
+
+def _count(name: str, value: int) -> int:
+    if value != int(value) or value < -1:
+        raise ValueError(f"{name} must be a whole number, -1 for no limit, not {value!r}")
+    return value
+
+
+def _plain(callback: Callable[[Any], object] | None) -> Callable[[Any], object] | None:
+    if callback is not None and (not callable(callback) or iscoroutinefunction(callback)):
+        raise TypeError("on_lost must be a plain function, which takes the lock")
+    return callback
+
+
+def _deadline(blocking: bool, timeout: float) -> float:
+    """Return when to give up, after the checks of `threading.Lock.acquire`."""
+    if not blocking and timeout != -1:
+        raise ValueError("can't specify a timeout for a non-blocking call")
+    if timeout < 0 and timeout != -1:
+        raise ValueError("timeout value must be a non-negative number")
+    if timeout > _LONGEST:
+        raise OverflowError("timeout value is too large")
+    if not blocking:
+        return _now()
+    return _now() + (timeout if timeout >= 0 else _LONGEST)
+
+
+class Redlock(RedlockPlans, Sync):
+    """A `threading.Lock` for threads, processes and machines, without a single point of failure.
+
+    *masters* are clients of servers that know nothing of each other; five in production, so that
+    two may fail. Who holds the lock may rely on it for `auto_release_time` seconds, less the time
+    that it took to get it and a part for the drift of clocks; then it is free for others, unless it
+    was extended. So a holder that dies keeps nobody waiting for long.
+
+    - *num_extensions*: how often `extend` may begin the lease anew; -1 for any number of times.
+    - *auto_renew*: extend it in the background, for as long as it is held and this process lives.
+    - *on_lost*: called with the lock, in the background, as soon as it is lost; see `lost`.
+    - *fencing*: mint a `fencing_token`, by which a resource can refuse a holder of former times.
+    - *retry_delay*: seconds after which a waiter looks again though nothing was heard.
+    - *context_manager_blocking*, *context_manager_timeout*: how `with` acquires.
+    - *raise_on_redis_errors*: raise QuorumIsImpossible when so many masters fail that the rest is
+      no majority, instead of trying again or saying no.
+    - *delayed_restart*: a master that is up for less than a lease has no vote, as it may have
+      forgotten who held the lock. This takes the right to INFO.
+
+    Stored as a string at `redlock:` + *key* on every master, which is the token of who holds it and
+    expires; besides, for a short time, `~waiting` and `~bell`, and `~fence` if *fencing*.
+
+    Differs from `threading.Lock`: it ends by itself; `locked` tells how long this object still
+    holds it; `release` raises ReleaseUnlockedLock if it is not held any more, which is a
+    RuntimeError; a forked process does not hold what its parent holds.
+
+    At most one client holds the lock at a time if clocks run at about the same rate, holders do not
+    pause beyond the validity that `locked` tells, and no master forgets (it is evicted nothing,
+    loses nothing when it restarts, and is not replaced by a replica). Where that cannot be had, let
+    the resource check the fencing token. Source: redis.io, "Distributed Locks with Redis".
+    """
+
+    def __enter__(self) -> Self:
+        """Acquire the lock as the constructor was told.
+
+        Raises QuorumNotAchieved if it cannot be had in time.
+        O(1) if the lock is free; 1 round trip; atomic.
+        """
+        return self._perform(self._entering())
+
+    def __exit__(
+        self,
+        _type: type[BaseException] | None,
+        error: BaseException | None,
+        _traceback: TracebackType | None,
+    ) -> None:
+        """Release the lock.
+
+        Raises ReleaseUnlockedLock if it was lost, unless an exception is on its way already.
+        O(1); 1 round trip; atomic.
+        """
+        self._perform(self._leaving(error))
+
+
+class AIORedlock(RedlockPlans, Async):
+    """A `Redlock` for asyncio: the same methods, awaited, and `async with`.
+
+    Its masters are clients of `redis.asyncio`, and `lost` is an `asyncio.Event`.
+    """
+
+    async def __aenter__(self) -> Self:
+        """Acquire the lock as the constructor was told.
+
+        Raises QuorumNotAchieved if it cannot be had in time.
+        O(1) if the lock is free; 1 round trip; atomic.
+        """
+        return await self._perform(self._entering())
+
+    async def __aexit__(
+        self,
+        _type: type[BaseException] | None,
+        error: BaseException | None,
+        _traceback: TracebackType | None,
+    ) -> None:
+        """Release the lock.
+
+        Raises ReleaseUnlockedLock if it was lost, unless an exception is on its way already.
+        O(1); 1 round trip; atomic.
+        """
+        await self._perform(self._leaving(error))
+
+
+def synchronize(  # noqa: PLR0913 - as in pottery 3.0
+    *,
+    key: str,
+    masters: Iterable[Any] = frozenset(),
+    raise_on_redis_errors: bool = False,
+    auto_release_time: float = 10,
+    blocking: bool = True,
+    timeout: float = -1,
+    auto_renew: bool = False,
+) -> Callable[[Callable[P, T]], Callable[P, T]]:
+    """Let the decorated function, or `async def`, run only once at a time, wherever it is called.
+
+    Its calls hold the Redlock *key*; the other parameters are the lock's. Raises QuorumNotAchieved
+    if a call cannot have it in time, and ReleaseUnlockedLock if it was lost while the function ran.
+
+    >>> @synchronize(key='print', masters={redis}, auto_release_time=0.5)
+    ... def print_slowly(): ...
+
+    O(1) besides the function; 2 round trips; not atomic.
+    """
+    options: dict[str, Any] = {
+        "key": key,
+        "masters": tuple(masters),
+        "raise_on_redis_errors": raise_on_redis_errors,
+        "auto_release_time": auto_release_time,
+        "context_manager_blocking": blocking,
+        "context_manager_timeout": timeout,
+        "auto_renew": auto_renew,
+    }
+
+    def decorate(function: Callable[P, T]) -> Callable[P, T]:
+        if iscoroutinefunction(function):
+            return cast("Callable[P, T]", _synchronize_awaiting(function, AIORedlock(**options)))
+        return _synchronize_blocking(function, Redlock(**options))
+
+    return decorate
+
+
+def _synchronize_blocking(function: Callable[P, T], lock: Redlock) -> Callable[P, T]:
+    @wraps(function)
+    def synchronized(*args: P.args, **kwargs: P.kwargs) -> T:
+        with lock:
+            return function(*args, **kwargs)
+
+    return synchronized
+
+
+def _synchronize_awaiting(
+    function: Callable[P, Coroutine[Any, Any, T]], lock: AIORedlock
+) -> Callable[P, Coroutine[Any, Any, T]]:
+    @wraps(function)
+    async def synchronized(*args: P.args, **kwargs: P.kwargs) -> T:
+        async with lock:
+            return await function(*args, **kwargs)
+
+    return synchronized

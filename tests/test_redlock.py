@@ -1,0 +1,963 @@
+"""Locks: on one master and on five, whatever becomes of them, blocking and asynchronous."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+import warnings
+import weakref
+from contextlib import ExitStack, contextmanager, suppress
+from multiprocessing import get_context
+
+import pytest
+import redis as redis_py
+import redis.asyncio as asynchronous
+from redis.exceptions import NoPermissionError, ResponseError
+
+from pottery import (
+    AIORedlock,
+    ExtendUnlockedLock,
+    QuorumIsImpossible,
+    QuorumNotAchieved,
+    Redlock,
+    ReleaseUnlockedLock,
+    TooManyExtensions,
+    redlock,
+    synchronize,
+)
+from pottery.testing import RedisServer
+
+KEY = "redlock:printer"
+
+
+# --- both colours: a lock is used by blocking, whatever it is
+
+
+class Blocking:
+    """Makes Redlocks."""
+
+    def __init__(self, servers):
+        self.masters = [server.client() for server in servers]
+
+    def lock(self, **options):
+        return Redlock(**{"key": "printer", "masters": self.masters, **options})
+
+    def run(self, result):
+        return result
+
+    def close(self):
+        for client in self.masters:
+            client.close()
+
+
+class Awaiting:
+    """Makes AIORedlocks, all for one event loop."""
+
+    def __init__(self, servers):
+        self.masters = [asynchronous.Redis.from_url(server.url) for server in servers]
+        self.loop = asyncio.new_event_loop()
+
+    def lock(self, **options):
+        return AIORedlock(**{"key": "printer", "masters": self.masters, **options})
+
+    def run(self, coroutine):
+        return self.loop.run_until_complete(coroutine)
+
+    def close(self):
+        for client in self.masters:
+            self.run(client.aclose() if hasattr(client, "aclose") else client.close())
+        self.run(self.loop.shutdown_asyncgens())
+        self.loop.close()
+
+
+@pytest.fixture(params=[Blocking, Awaiting])
+def colour(request, five_servers, masters):
+    colour = request.param(five_servers)
+    yield colour
+    colour.close()
+    gc.collect()  # so that what was not closed is reported here
+
+
+@contextmanager
+def stopped(*servers):
+    """Let *servers* hang."""
+    for server in servers:
+        os.kill(server.pid, signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        for server in servers:
+            os.kill(server.pid, signal.SIGCONT)
+
+
+@contextmanager
+def killed(*servers):
+    """Let *servers* be dead; they come back empty."""
+    for server in servers:
+        server.kill()
+    try:
+        yield
+    finally:
+        for server in servers:
+            server.start()
+
+
+def seconds(function):
+    began = time.monotonic()
+    function()
+    return time.monotonic() - began
+
+
+def forget(masters):
+    for client in masters:
+        client.flushall()
+
+
+def holders(masters, key=KEY):
+    return [client.get(key) for client in masters]
+
+
+# --- acquiring and releasing
+
+
+def test_lock_is_a_token_at_every_master_until_it_is_released(colour, masters):
+    lock = colour.lock()
+    assert colour.run(lock.acquire()) is True
+    (token,) = set(holders(masters))
+    assert colour.run(lock.owner()) == token.decode()
+    assert all(9000 < client.pttl(KEY) <= 10_000 for client in masters)
+    colour.run(lock.release())
+    assert holders(masters) == [None] * 5
+    assert colour.run(lock.owner()) is None
+
+
+def test_each_time_has_a_token_of_its_own(colour, masters):
+    lock, tokens = colour.lock(), set()
+    for _ in range(3):
+        colour.run(lock.acquire())
+        tokens.add(masters[0].get(KEY))
+        colour.run(lock.release())
+    assert len(tokens) == 3
+
+
+def test_locked_tells_the_validity_that_is_left(colour):
+    lock = colour.lock(auto_release_time=1)
+    assert colour.run(lock.locked()) == 0
+    colour.run(lock.acquire())
+    assert 0.9 < colour.run(lock.locked()) < 0.99
+    assert colour.run(colour.lock().locked()) == 0
+    colour.run(lock.release())
+    assert colour.run(lock.locked()) == 0
+
+
+def test_locked_notices_that_masters_forgot(colour, masters):
+    lock = colour.lock()
+    colour.run(lock.acquire())
+    for client in masters[:3]:
+        client.flushall()
+    assert colour.run(lock.locked()) == 0
+    assert lock.lost.is_set()
+
+
+def test_taken_lock_is_refused_and_leaves_the_holder_alone(colour, masters):
+    holder, other = colour.lock(), colour.lock()
+    colour.run(holder.acquire())
+    before = holders(masters)
+    assert colour.run(other.acquire(blocking=False)) is False
+    assert colour.run(holder.acquire(blocking=False)) is False
+    assert colour.run(other.acquire(timeout=0)) is False
+    assert holders(masters) == before
+    colour.run(holder.release())
+    assert colour.run(other.acquire(timeout=0)) is True
+
+
+def test_waiting_ends_in_time(colour):
+    colour.run(colour.lock().acquire())
+    for timeout in (0.05, 0.3):
+        took = seconds(lambda t=timeout: colour.run(colour.lock().acquire(timeout=t)))
+        assert timeout <= took < timeout + 0.2
+
+
+def test_lock_is_free_again_when_its_lease_is_over(colour):
+    colour.run(colour.lock(auto_release_time=0.3).acquire())
+    assert seconds(lambda: colour.run(colour.lock().acquire(timeout=5))) < 1
+
+
+def test_release_of_what_is_not_held_is_an_error(colour):
+    lock = colour.lock()
+    with pytest.raises(ReleaseUnlockedLock, match="'redlock:printer' is not held"):
+        colour.run(lock.release())
+    colour.run(lock.acquire())
+    colour.run(lock.release())
+    with pytest.raises(RuntimeError):
+        colour.run(lock.release())
+
+
+def test_release_after_the_lease_was_taken_by_another_is_an_error_and_harmless(colour, masters):
+    late, other = colour.lock(auto_release_time=0.1), colour.lock()
+    colour.run(late.acquire())
+    colour.run(other.acquire())
+    before = holders(masters)
+    with pytest.raises(ReleaseUnlockedLock):
+        colour.run(late.release())
+    assert holders(masters) == before
+
+
+def test_split_vote_is_given_back(colour, masters):
+    for client in masters[:3]:
+        client.set(KEY, "somebody", px=200)
+    lock = colour.lock()
+    assert colour.run(lock.acquire(blocking=False)) is False
+    assert holders(masters) == [b"somebody"] * 3 + [None] * 2
+    assert colour.run(lock.acquire(timeout=2)) is True
+
+
+@pytest.mark.parametrize(
+    ("args", "error"),
+    [
+        ((False, 1), ValueError),
+        ((True, -2), ValueError),
+        ((True, 1e12), OverflowError),
+        ((True, "1"), TypeError),
+    ],
+)
+def test_arguments_of_acquire_are_checked_as_those_of_threading_lock(colour, args, error):
+    with pytest.raises(error):
+        colour.run(colour.lock().acquire(*args))
+    with pytest.raises(error):
+        threading.Lock().acquire(*args)
+
+
+@pytest.mark.parametrize(
+    ("options", "error"),
+    [
+        ({"auto_release_time": 0}, ValueError),
+        ({"auto_release_time": -1}, ValueError),
+        ({"auto_release_time": float("nan")}, ValueError),
+        ({"auto_release_time": "10"}, TypeError),
+        ({"num_extensions": -2}, ValueError),
+        ({"num_extensions": 1.5}, ValueError),
+        ({"retry_delay": 0}, ValueError),
+        ({"context_manager_blocking": False, "context_manager_timeout": 1}, ValueError),
+        ({"on_lost": "call me"}, TypeError),
+        ({"key": b"printer"}, TypeError),
+        ({"masters": [1]}, TypeError),
+    ],
+)
+def test_bad_options_are_refused_at_construction(colour, options, error):
+    with pytest.raises(error):
+        colour.lock(**options)
+
+
+def test_coroutine_function_cannot_be_called_back(colour):
+    async def on_lost(lock): ...
+
+    with pytest.raises(TypeError, match="plain function"):
+        colour.lock(on_lost=on_lost)
+
+
+def test_one_server_twice_is_refused(five_servers):
+    one, other = five_servers[0].client(), five_servers[0].client(host="localhost")
+    with pytest.raises(ValueError, match="same server"):
+        Redlock(key="printer", masters={one, five_servers[0].client()})
+    with pytest.raises(ValueError, match="same server"):
+        Redlock(key="printer", masters={one, other}).acquire(timeout=2)
+    assert one.get(KEY) is None
+
+
+def test_repr_names_the_key_and_no_secret():
+    lock = Redlock(key="printer", masters={redis_py.Redis(password="hunter2")})
+    assert repr(lock) == "<Redlock key=redlock:printer>"
+    assert weakref.ref(lock)() is lock
+
+
+# --- extending
+
+
+def test_extension_begins_the_lease_anew(colour, masters):
+    lock = colour.lock(auto_release_time=1)
+    colour.run(lock.acquire())
+    time.sleep(0.5)
+    colour.run(lock.extend())
+    assert all(client.pttl(KEY) > 900 for client in masters)
+    assert colour.run(lock.locked()) > 0.9
+
+
+def test_extensions_are_counted(colour):
+    lock = colour.lock(num_extensions=2)
+    colour.run(lock.acquire())
+    colour.run(lock.extend())
+    colour.run(lock.extend())
+    with pytest.raises(TooManyExtensions):
+        colour.run(lock.extend())
+    colour.run(lock.release())
+    colour.run(lock.acquire())
+    colour.run(lock.extend())
+
+
+def test_extensions_may_be_unlimited(colour):
+    lock = colour.lock(num_extensions=-1)
+    colour.run(lock.acquire())
+    for _ in range(20):
+        colour.run(lock.extend())
+
+
+def test_lock_that_is_not_held_cannot_be_extended(colour, masters):
+    lock = colour.lock(auto_release_time=0.2)
+    with pytest.raises(ExtendUnlockedLock):
+        colour.run(lock.extend())
+    colour.run(lock.acquire())
+    for client in masters:
+        client.delete(KEY)
+    with pytest.raises(ExtendUnlockedLock):
+        colour.run(lock.extend())
+    assert lock.lost.is_set()
+
+
+# --- with
+
+
+def test_with_holds_the_lock(masters):
+    lock = Redlock(key="printer", masters=masters)
+    with lock as entered:
+        assert entered is lock
+        assert lock.locked()
+    assert not lock.locked()
+    assert holders(masters) == [None] * 5
+
+
+def test_async_with_holds_the_lock(five_servers):
+    async def main():
+        clients = [asynchronous.Redis.from_url(server.url) for server in five_servers]
+        lock = AIORedlock(key="async-printer", masters=clients)
+        async with lock as entered:
+            assert entered is lock
+            assert await lock.locked()
+        assert not await lock.locked()
+        for client in clients:
+            await (client.aclose() if hasattr(client, "aclose") else client.close())
+
+    asyncio.run(main())
+
+
+def test_with_raises_if_the_lock_cannot_be_had(masters):
+    options = {"context_manager_blocking": True, "context_manager_timeout": 0.1}
+    with (
+        Redlock(key="printer", masters=masters),
+        pytest.raises(QuorumNotAchieved),
+        Redlock(key="printer", masters=masters, **options),
+    ):
+        pytest.fail("both hold the lock")
+
+
+def test_leaving_never_hides_what_went_wrong_inside(masters, caplog):
+    lock = Redlock(key="printer", masters=masters)
+    with pytest.raises(KeyError, match="inside"), lock:
+        raise KeyError(forget(masters) or "inside")
+    assert "is not held, so it cannot be released" in caplog.text
+    with pytest.raises(ReleaseUnlockedLock), lock:
+        forget(masters)
+
+
+def test_leaving_late_does_not_release_what_another_thread_holds(masters):
+    lock = Redlock(key="printer", masters=masters, auto_release_time=0.2)
+    entered, may_leave = threading.Event(), threading.Event()
+    errors = []
+
+    def overrun():
+        try:
+            with lock:
+                entered.set()
+                may_leave.wait()
+        except ReleaseUnlockedLock as error:
+            errors.append(error)
+
+    thread = threading.Thread(target=overrun)
+    thread.start()
+    entered.wait()
+    lock.auto_release_time = 10
+    with lock:
+        may_leave.set()
+        thread.join()
+        assert lock.locked()
+    assert len(errors) == 1
+
+
+# --- losing
+
+
+def test_lost_is_set_when_the_time_runs_out(masters):
+    lock = Redlock(key="printer", masters=masters, auto_release_time=0.3)
+    assert not lock.lost.is_set()
+    lock.acquire()
+    assert not lock.lost.is_set()
+    took = seconds(lambda: lock.lost.wait(5))
+    assert lock.lost.is_set()
+    assert took < 0.6
+    lock.acquire()
+    assert not lock.lost.is_set()
+
+
+def test_released_lock_is_not_lost(masters):
+    calls = []
+    lock = Redlock(key="printer", masters=masters, auto_release_time=0.2, on_lost=calls.append)
+    with lock:
+        lost = lock.lost
+    assert not lost.wait(0.4)
+    assert not calls
+
+
+def test_loss_is_told_once(masters):
+    calls = []
+    lock = Redlock(key="printer", masters=masters, auto_release_time=0.3, on_lost=calls.append)
+    lock.acquire()
+    lock.lost.wait(5)
+    time.sleep(0.1)
+    with suppress(ExtendUnlockedLock):
+        lock.extend()
+    assert calls == [lock]
+
+
+def test_what_on_lost_raises_is_logged(masters, caplog):
+    lock = Redlock(key="printer", masters=masters, on_lost=lambda lock: 1 / 0)
+    lock.acquire()
+    for client in masters:
+        client.flushall()
+    with pytest.raises(ExtendUnlockedLock):
+        lock.extend()
+    assert "ZeroDivisionError" in caplog.text
+
+
+def test_lock_renews_itself_until_it_is_released(colour, masters):
+    lock = colour.lock(auto_release_time=0.3, auto_renew=True)
+    colour.run(lock.acquire())
+    token = masters[0].get(KEY)
+    if isinstance(colour, Awaiting):
+        colour.run(asyncio.sleep(1))
+    else:
+        time.sleep(1)
+    assert set(holders(masters)) == {token}
+    colour.run(lock.release())
+    assert holders(masters) == [None] * 5
+    if isinstance(colour, Awaiting):
+        colour.run(asyncio.sleep(0.5))
+    else:
+        time.sleep(0.5)
+    assert holders(masters) == [None] * 5
+
+
+def test_renewal_notices_that_the_lock_is_lost(masters):
+    calls = []
+    options = {"auto_release_time": 0.6, "auto_renew": True, "on_lost": calls.append}
+    lock = Redlock(key="printer", masters=masters, **options)
+    lock.acquire()
+    for client in masters:
+        client.flushall()
+    assert lock.lost.wait(0.5)
+    time.sleep(0.05)
+    assert calls == [lock]
+
+
+def test_renewing_lock_that_is_forgotten_is_not_kept_for_ever(masters):
+    lock = Redlock(key="printer", masters=masters, auto_release_time=0.3, auto_renew=True)
+    lock.acquire()
+    del lock
+    gc.collect()
+    assert Redlock(key="printer", masters=masters).acquire(timeout=2)
+
+
+def test_threads_of_renewal_end_with_the_lock(masters):
+    lock = Redlock(key="printer", masters=masters, auto_renew=True)
+    for _ in range(30):
+        with lock:
+            pass
+    deadline = time.monotonic() + 2
+    while threading.active_count() > 1 and time.monotonic() < deadline:
+        time.sleep(0.01)
+    assert threading.active_count() == 1
+
+
+# --- fencing
+
+
+def test_fencing_tokens_rise_with_every_grant(colour, masters):
+    last = 0
+    for number in range(12):
+        lock = colour.lock(fencing=True)
+        colour.run(lock.acquire())
+        assert lock.fencing_token > last
+        last = lock.fencing_token
+        colour.run(lock.release())
+        assert lock.fencing_token is None
+        if number % 4 == 3:  # what a majority knows, the others learn
+            masters[number % 5].delete(f"{KEY}~fence")
+
+
+def test_fencing_token_is_above_all_that_masters_know(colour, masters):
+    ahead = int(time.time() * 1e6) + 10**12
+    masters[2].set(f"{KEY}~fence", ahead)
+    lock = colour.lock(fencing=True)
+    colour.run(lock.acquire())
+    first = lock.fencing_token
+    colour.run(lock.release())
+    for client in masters:
+        client.set(f"{KEY}~fence", ahead)
+    colour.run(lock.acquire())
+    assert lock.fencing_token > max(ahead, first)
+
+
+def test_lock_without_fencing_has_no_token(colour):
+    lock = colour.lock()
+    colour.run(lock.acquire())
+    assert lock.fencing_token is None
+
+
+# --- masters that fail
+
+
+def test_minority_that_is_dead_changes_nothing(colour, five_servers):
+    with killed(*five_servers[:2]):
+        for _ in range(3):
+            lock = colour.lock()
+            assert seconds(lambda lock=lock: colour.run(lock.acquire())) < 1
+            assert colour.run(lock.locked())
+            colour.run(lock.extend())
+            assert seconds(lambda lock=lock: colour.run(lock.release())) < 1
+
+
+def test_minority_that_hangs_changes_nothing_and_no_key_is_left_behind(colour, five_servers):
+    colour.run(colour.lock(key="warm up").acquire())
+    with stopped(*five_servers[:2]):
+        for _ in range(3):
+            lock = colour.lock()
+            assert seconds(lambda lock=lock: colour.run(lock.acquire())) < 1
+            colour.run(lock.extend())
+            assert seconds(lambda lock=lock: colour.run(lock.release())) < 1
+    time.sleep(0.1)
+    assert holders([server.client() for server in five_servers]) == [None] * 5
+
+
+@pytest.mark.parametrize("fault", [killed, stopped])
+def test_majority_that_is_gone_is_told_in_time(colour, five_servers, fault):
+    with fault(*five_servers[:3]):
+        took = seconds(lambda: colour.run(colour.lock().acquire(timeout=1)))
+        assert 1 <= took < 1.5
+        with pytest.raises(QuorumIsImpossible) as caught:
+            colour.run(colour.lock(raise_on_redis_errors=True).acquire())
+        assert len(caught.value.redis_errors) == 3
+        with pytest.raises(QuorumIsImpossible):
+            colour.run(colour.lock().acquire(raise_on_redis_errors=True))
+        assert holders([server.client() for server in five_servers[3:]]) == [None] * 2
+    time.sleep(0.1)
+    assert holders([server.client() for server in five_servers]) == [None] * 5
+
+
+def test_majority_that_dies_while_the_lock_is_held(colour, five_servers):
+    lock = colour.lock(auto_release_time=2)
+    colour.run(lock.acquire())
+    with killed(*five_servers[:3]):
+        assert colour.run(lock.locked()) == 0
+        with pytest.raises(ExtendUnlockedLock) as caught:
+            colour.run(lock.extend())
+        assert len(caught.value.redis_errors) == 3
+        with pytest.raises(QuorumIsImpossible):
+            colour.run(lock.release(raise_on_redis_errors=True))
+
+
+def test_misconfiguration_is_raised_at_once(colour, masters):
+    for client in masters:
+        client.rpush(KEY, "a list")
+    with pytest.raises(ResponseError, match="WRONGTYPE"):
+        colour.run(colour.lock(fencing=True).acquire())
+
+
+def test_user_without_the_right_to_scripts_is_told(five_servers):
+    server = five_servers[0]
+    with server.client() as admin:
+        admin.acl_setuser(
+            "plain", enabled=True, nopass=True, keys=["*"], commands=["+@all", "-@scripting"]
+        )
+        lock = Redlock(key="plain", masters={server.client(username="plain", password="x")})
+        assert lock.acquire()
+        with pytest.raises(NoPermissionError):
+            lock.release()
+        admin.acl_deluser("plain")
+
+
+def test_release_works_when_the_masters_are_out_of_memory(colour, masters):
+    lock, waiter = colour.lock(), colour.lock()
+    colour.run(lock.acquire())
+    for client in masters:
+        client.config_set("maxmemory", 1)
+    try:
+        colour.run(lock.extend())
+        assert colour.run(waiter.acquire(timeout=0.1)) is False
+        colour.run(lock.release())
+        assert colour.run(waiter.acquire(timeout=0.1)) is False
+        with pytest.raises(QuorumIsImpossible):
+            colour.run(waiter.acquire(raise_on_redis_errors=True))
+    finally:
+        for client in masters:
+            client.config_set("maxmemory", 0)
+    assert holders(masters) == [None] * 5
+    assert colour.run(waiter.acquire(timeout=1)) is True
+
+
+def test_scripts_that_servers_forget_change_nothing(colour, masters):
+    lock = colour.lock()
+    for _ in range(3):
+        assert colour.run(lock.acquire())
+        for client in masters:
+            client.script_flush()
+        colour.run(lock.extend())
+        for client in masters:
+            client.script_flush()
+        colour.run(lock.release())
+    assert holders(masters) == [None] * 5
+
+
+def test_master_that_is_just_up_has_no_vote_with_delayed_restart(colour, five_servers):
+    patient = colour.lock(delayed_restart=True, auto_release_time=3)
+    with killed(*five_servers[:3]):
+        pass
+    assert colour.run(patient.acquire(blocking=False)) is False
+    assert colour.run(colour.lock().acquire(blocking=False)) is True
+    colour.run(colour.lock().owner())
+    with five_servers[0].client() as client:
+        assert client.get(KEY) is not None
+
+
+def test_delayed_restart_ends(five_servers):
+    with RedisServer() as server:
+        lock = Redlock(
+            key="k", masters={server.client()}, delayed_restart=True, auto_release_time=0.5
+        )
+        assert lock.acquire(timeout=5)
+
+
+# --- many at once
+
+
+def overlaps(history):
+    """Return how often somebody came in while another was inside."""
+    inside, found = 0, 0
+    for _, change in sorted(history):
+        inside += change
+        found += inside > 1
+    return found
+
+
+def contend(lock, seconds, history, hold=0.0):
+    stop, count = time.monotonic() + seconds, 0
+    while time.monotonic() < stop:
+        lock.acquire()
+        history.append((time.monotonic(), 1))
+        time.sleep(hold)
+        history.append((time.monotonic(), -1))
+        lock.release()
+        count += 1
+    return count
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("count", [1, 5])
+@pytest.mark.parametrize("shared", [False, True])
+def test_threads_never_overlap_and_share_fairly(masters, count, shared):
+    one = Redlock(key="printer", masters=masters[:count])
+    history, counts = [], []
+
+    def work():
+        lock = one if shared else Redlock(key="printer", masters=masters[:count])
+        counts.append(contend(lock, 2, history, 0.001))
+
+    threads = [threading.Thread(target=work) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert not overlaps(history)
+    assert max(counts) <= 2 * min(counts), counts
+
+
+def contend_elsewhere(urls, seconds, results):
+    masters = [redis_py.Redis.from_url(url) for url in urls]
+    history = []
+    count = contend(Redlock(key="printer", masters=masters), seconds, history)
+    results.put((count, history))
+
+
+@pytest.mark.slow
+def test_processes_never_overlap(five_servers, masters):
+    context = get_context("spawn")
+    results = context.Queue()
+    urls = [server.url for server in five_servers]
+    workers = [context.Process(target=contend_elsewhere, args=(urls, 3, results)) for _ in range(4)]
+    for worker in workers:
+        worker.start()
+    found = [results.get(timeout=60) for _ in workers]
+    for worker in workers:
+        worker.join()
+    assert not overlaps([event for _, history in found for event in history])
+    assert all(count for count, _ in found)
+
+
+@pytest.mark.slow
+def test_tasks_never_overlap(five_servers):
+    async def main():
+        masters = [asynchronous.Redis.from_url(server.url) for server in five_servers]
+        history, counts = [], []
+
+        async def work():
+            lock = AIORedlock(key="tasks", masters=masters)
+            stop, count = time.monotonic() + 2, 0
+            while time.monotonic() < stop:
+                async with lock:
+                    history.append((time.monotonic(), 1))
+                    await asyncio.sleep(0.001)
+                    history.append((time.monotonic(), -1))
+                count += 1
+            counts.append(count)
+
+        await asyncio.gather(*(work() for _ in range(8)))
+        for client in masters:
+            await (client.aclose() if hasattr(client, "aclose") else client.close())
+        return history, counts
+
+    history, counts = asyncio.run(main())
+    assert not overlaps(history)
+    assert max(counts) <= 2 * min(counts), counts
+
+
+@pytest.mark.slow
+def test_holders_never_overlap_while_masters_come_and_go(five_servers, masters):
+    history, stop = [], threading.Event()
+
+    def work():
+        lock = Redlock(key="printer", masters=[server.client() for server in five_servers])
+        while not stop.is_set():
+            if lock.acquire(timeout=1):
+                history.append((time.monotonic(), 1))
+                time.sleep(0.002)
+                history.append((time.monotonic(), -1))
+                lock.release()
+
+    threads = [threading.Thread(target=work) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for number in range(6):
+        with stopped(five_servers[number % 5], five_servers[(number + 2) % 5]):
+            time.sleep(0.3)
+        time.sleep(0.1)
+    stop.set()
+    for thread in threads:
+        thread.join()
+    assert len(history) > 20
+    assert not overlaps(history)
+    time.sleep(0.2)
+    assert holders(masters) == [None] * 5
+
+
+def test_release_wakes_who_waits(masters):
+    for count in (1, 5):
+        holder = Redlock(key="printer", masters=masters[:count])
+        waiter = Redlock(key="printer", masters=masters[:count], retry_delay=30)
+        holder.acquire()
+        got = []
+        thread = threading.Thread(target=lambda w=waiter, g=got: g.append(w.acquire(timeout=20)))
+        thread.start()
+        time.sleep(0.2)
+        holder.release()
+        thread.join(5)
+        assert got == [True]
+        waiter.release()
+
+
+def test_lost_wake_up_is_made_up_for(masters):
+    holder = Redlock(key="printer", masters=masters)
+    waiter = Redlock(key="printer", masters=masters, retry_delay=0.2)
+    holder.acquire()
+    timer = threading.Timer(0.3, lambda: [client.delete(KEY) for client in masters])
+    timer.start()
+    assert seconds(lambda: waiter.acquire(timeout=5)) < 2
+    timer.join()
+
+
+def test_waiting_takes_no_connection_of_the_pool(server, redis):
+    client = redis_py.Redis.from_url(server.url, max_connections=1)
+    with Redlock(key="printer", masters={client}):
+        waiters = [
+            threading.Thread(
+                target=lambda: Redlock(key="printer", masters={client}).acquire(timeout=0.5)
+            )
+            for _ in range(20)
+        ]
+        for waiter in waiters:
+            waiter.start()
+        for _ in range(50):
+            assert client.ping()
+        for waiter in waiters:
+            waiter.join()
+
+
+# --- interruptions and forks
+
+
+def test_interrupted_acquisition_leaves_nothing_behind(masters):
+    def interrupt(*_):
+        raise KeyboardInterrupt
+
+    previous = signal.signal(signal.SIGALRM, interrupt)
+    lock = Redlock(key="printer", masters=masters)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", ResourceWarning)  # of sockets that were being opened
+            for number in range(200):
+                with suppress(KeyboardInterrupt, ReleaseUnlockedLock):
+                    signal.setitimer(signal.ITIMER_REAL, 0.0001 + number % 40 * 0.00003)
+                    try:
+                        lock.acquire()
+                        lock.release()
+                    finally:
+                        signal.setitimer(signal.ITIMER_REAL, 0)
+                with suppress(ReleaseUnlockedLock):
+                    lock.release()
+                assert holders(masters) == [None] * 5, number
+            gc.collect()
+    finally:
+        signal.signal(signal.SIGALRM, previous)
+
+
+def test_cancelled_acquisition_leaves_nothing_behind(five_servers, masters):
+    async def main():
+        clients = [asynchronous.Redis.from_url(server.url) for server in five_servers]
+        lock = AIORedlock(key="printer", masters=clients)
+        for number in range(200):
+            task = asyncio.create_task(lock.acquire())
+            for _ in range(number % 25):
+                await asyncio.sleep(0)
+            task.cancel()
+            with suppress(asyncio.CancelledError):
+                if await task:
+                    await lock.release()
+            assert holders(masters) == [None] * 5, number
+        for client in clients:
+            await (client.aclose() if hasattr(client, "aclose") else client.close())
+
+    asyncio.run(main())
+
+
+def test_forked_process_does_not_hold_the_lock(masters):
+    lock = Redlock(key="printer", masters=masters)
+    lock.acquire()
+    pid = os.fork()
+    if not pid:
+        outcome = 1
+        with suppress(ReleaseUnlockedLock):
+            outcome = 2 if lock.locked() else 3
+            lock.release()
+            outcome = 4
+        os._exit(outcome)
+    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 3
+    assert lock.locked()
+    lock.release()
+    assert holders(masters) == [None] * 5
+
+
+def test_program_ends_at_once_though_a_master_hangs(five_servers):
+    program = """
+import sys
+from redis import Redis
+from pottery import Redlock
+masters = [Redis.from_url(url) for url in sys.argv[1:]]
+lock = Redlock(key="printer", masters=masters, auto_renew=True)
+assert lock.acquire()
+"""
+    urls = [server.url for server in five_servers]
+    with stopped(five_servers[0]):
+        began = time.monotonic()
+        subprocess.run([sys.executable, "-c", program, *urls], check=True, timeout=30)
+        assert time.monotonic() - began < 5
+
+
+# --- synchronize
+
+
+def test_synchronize_runs_one_call_at_a_time(masters):
+    history = []
+
+    @synchronize(key="work", masters=masters)
+    def work(number: int) -> int:
+        """Do the work."""
+        history.append((time.monotonic(), 1))
+        time.sleep(0.01)
+        history.append((time.monotonic(), -1))
+        return number * 2
+
+    with ExitStack() as stack:
+        results = []
+        for number in range(8):
+            thread = threading.Thread(target=lambda n=number: results.append(work(n)))
+            thread.start()
+            stack.callback(thread.join)
+    assert sorted(results) == [0, 2, 4, 6, 8, 10, 12, 14]
+    assert not overlaps(history)
+    assert (work.__name__, work.__doc__) == ("work", "Do the work.")
+
+
+def test_synchronize_takes_coroutine_functions(five_servers):
+    async def main():
+        clients = [asynchronous.Redis.from_url(server.url) for server in five_servers]
+        history = []
+
+        @synchronize(key="async-work", masters=clients)
+        async def work(number: int) -> int:
+            history.append((time.monotonic(), 1))
+            await asyncio.sleep(0.01)
+            history.append((time.monotonic(), -1))
+            return number
+
+        results = await asyncio.gather(*map(work, range(6)))
+        for client in clients:
+            await (client.aclose() if hasattr(client, "aclose") else client.close())
+        return results, history
+
+    results, history = asyncio.run(main())
+    assert results == [0, 1, 2, 3, 4, 5]
+    assert not overlaps(history)
+
+
+def test_synchronize_raises_if_the_lock_cannot_be_had(masters):
+    @synchronize(key="work", masters=masters, blocking=False)
+    def work():
+        pytest.fail("it ran")
+
+    with Redlock(key="work", masters=masters), pytest.raises(QuorumNotAchieved):
+        work()
+
+
+def test_what_the_synchronized_function_raises_passes(masters):
+    @synchronize(key="work", masters=masters, timeout=1)
+    def work():
+        raise LookupError("mine")
+
+    for _ in range(2):
+        with pytest.raises(LookupError, match="mine"):
+            work()
+
+
+def test_the_default_client_is_the_master_if_none_is_given(server, redis):
+    lock = Redlock(key="printer")
+    with lock:
+        assert redis.get(KEY)
+    assert len(lock.masters) == 1
+
+
+def test_clock_goes_on_while_the_machine_sleeps():
+    now = time.clock_gettime(time.CLOCK_BOOTTIME)
+    assert abs(redlock._now() - now) < 1
