@@ -8,10 +8,13 @@ and leaves a connection out of step when it is interrupted.
 from __future__ import annotations
 
 from collections import Counter
+from itertools import repeat
 from json import JSONDecoder, JSONEncoder, loads
 from typing import TYPE_CHECKING, NamedTuple
 
-from pottery import RedisCounter, RedisDeque, RedisDict, RedisList, RedisSet
+import mmh3
+
+from pottery import BloomFilter, RedisCounter, RedisDeque, RedisDict, RedisList, RedisSet
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -41,6 +44,7 @@ def all_pairs(redis: Redis) -> Iterator[Pair]:
     yield from list_pairs(redis)
     yield from deque_pairs(redis)
     yield from counter_pairs(redis)
+    yield from bloom_pairs(redis)
 
 
 def dict_pairs(redis: Redis) -> Iterator[Pair]:
@@ -140,3 +144,47 @@ def counter_pairs(redis: Redis) -> Iterator[Pair]:
             pipe.execute()
 
     yield Pair("c.update, 1000", lambda: big.update(thousand), add, repeat=1)
+
+
+def bloom_pairs(redis: Redis) -> Iterator[Pair]:
+    """Of a filter for a million elements, half of them there."""
+    f = BloomFilter(num_elements=10**6, false_positives=0.01, redis=redis, key="bloom")
+    f.update(f"item {n}" for n in range(0, 10**6, 2))
+    size, seeds = f.size(), range(f.num_hashes())
+
+    def bits(item: str) -> list[int]:
+        text = encode(item)
+        return [mmh3.hash(text, seed) % size for seed in seeds]
+
+    def add() -> None:
+        field = redis.bitfield("bloom")
+        for bit in bits("item 0"):
+            field.set("u1", bit, 1)
+        field.execute()
+
+    def has() -> bool:
+        getting = [word for bit in bits("item 0") for word in ("GET", "u1", bit)]
+        return all(redis.execute_command("BITFIELD_RO", "bloom", *getting))
+
+    yield Pair("f.add", lambda: f.add("item 0"), add)
+    yield Pair("x in f", lambda: "item 0" in f, has)
+    many = [f"item {n}" for n in range(10_000)]
+
+    def contains_many() -> list[bool]:
+        bitmap = redis.get("bloom")
+        found = (all(bitmap[bit >> 3] & 128 >> (bit & 7) for bit in bits(item)) for item in many)
+        return list(found)
+
+    def update() -> None:
+        bitmap = bytearray(size // 8 + 1)
+        texts = list(map(encode, many))
+        for seed in seeds:
+            for value in map(mmh3.hash, texts, repeat(seed)):
+                bit = value % size
+                bitmap[bit >> 3] |= 128 >> (bit & 7)
+        with redis.pipeline(transaction=True) as pipe:
+            pipe.set("bloom~new", bytes(bitmap)).bitop("OR", "bloom", "bloom", "bloom~new")
+            pipe.unlink("bloom~new").execute()
+
+    yield Pair("f.contains_many, 10 000", lambda: f.contains_many(*many), contains_many, repeat=1)
+    yield Pair("f.update, 10 000", lambda: f.update(many), update, repeat=1)

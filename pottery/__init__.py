@@ -1,6 +1,7 @@
 """Python's own containers and primitives, with their state in Redis."""
 
 from pottery._json import PotteryEncoder
+from pottery.bloom import AIOBloomFilter, BloomFilter
 from pottery.counter import RedisCounter
 from pottery.deque import RedisDeque
 from pottery.dict import RedisDict
@@ -27,8 +28,10 @@ from pottery.set import AIORedisSet, RedisSet
 __version__ = "4.0.0.dev0"
 
 __all__ = [
+    "AIOBloomFilter",
     "AIORedisSet",
     "AIORedlock",
+    "BloomFilter",
     "DecodeError",
     "ExtendUnlockedLock",
     "InefficientAccessWarning",

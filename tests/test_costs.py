@@ -14,15 +14,27 @@ import pytest
 import redis.asyncio as asynchronous
 
 import pottery
-from pottery import AIORedisSet, RedisCounter, RedisDeque, RedisDict, RedisList, RedisSet
+from pottery import (
+    AIOBloomFilter,
+    AIORedisSet,
+    BloomFilter,
+    RedisCounter,
+    RedisDeque,
+    RedisDict,
+    RedisList,
+    RedisSet,
+)
 from pottery._views import RedisDictItems, RedisDictKeys, RedisDictValues
 from pottery.base import Base
 
 COST = re.compile(
     r"O\([^;]+\)[^;]*; (?P<trips>\d+) round trips?(?P<paged> per 1000 items)?; (not )?atomic\."
 )
-BLOCKING = [RedisDict, RedisSet, RedisList, RedisCounter, RedisDeque]
-CONTAINERS = [*BLOCKING, AIORedisSet]
+BLOCKING = [RedisDict, RedisSet, RedisList, RedisCounter, RedisDeque, BloomFilter]
+CONTAINERS = [*BLOCKING, AIORedisSet, AIOBloomFilter]
+PROMISE = {"num_elements": 1000, "false_positives": 0.01}
+# What the constructor must be given.
+REQUIRED = {BloomFilter: PROMISE, AIOBloomFilter: PROMISE}
 VIEWS = {
     RedisDictKeys: RedisDict.keys,
     RedisDictValues: RedisDict.values,
@@ -215,6 +227,33 @@ COUNTER_CALLS = DICT_CALLS | {
     "to_counter": lambda c: c.to_counter(),
     "total": lambda c: c.total(),
 }
+BLOOM_CALLS = COPY_CALLS | {
+    "__and__": lambda f: f & other(f),
+    "__contains__": lambda f: "0" in f,
+    "__eq__": lambda f: f == other(f),
+    "__ge__": lambda f: f >= other(f),
+    "__gt__": lambda f: f > other(f),
+    "__iand__": lambda f: f.__iand__(other(f)),
+    "__init__": lambda f: BloomFilter("xyz", **PROMISE, redis=f.redis, key="new"),
+    "__ior__": lambda f: f.__ior__(other(f)),
+    "__le__": lambda f: f <= other(f),
+    "__len__": len,
+    "__lt__": lambda f: f < other(f),
+    "__or__": lambda f: f | other(f),
+    "__repr__": repr,
+    "add": lambda f: f.add("x"),
+    "clear": lambda f: f.clear(),
+    "contains_many": lambda f: f.contains_many("0", "x"),
+    "copy": lambda f: f.copy(),
+    "intersection": lambda f: f.intersection(other(f)),
+    "intersection_update": lambda f: f.intersection_update(other(f)),
+    "issubset": lambda f: f.issubset(other(f)),
+    "issuperset": lambda f: f.issuperset(other(f)),
+    "num_hashes": lambda f: f.num_hashes(),
+    "size": lambda f: f.size(),
+    "union": lambda f: f.union(other(f)),
+    "update": lambda f: f.update(map(str, range(5000))),
+}
 VIEW_CALLS = {
     "__contains__": lambda v: ("0", 1) in v,
     "__iter__": walk,
@@ -237,6 +276,7 @@ CALLS = {
     RedisDeque: DEQUE_CALLS,
     RedisDict: DICT_CALLS,
     RedisCounter: COUNTER_CALLS,
+    BloomFilter: BLOOM_CALLS,
 }
 # Operations that say of themselves that they never work, so they cost nothing.
 NEVER = {(RedisCounter, "fromkeys")}
@@ -247,12 +287,17 @@ def builtin(container):
     return kinds[type(container)]
 
 
+def other(container):
+    """Return one more container of the same kind."""
+    return type(container)(**REQUIRED[type(container)], redis=container.redis, key="other")
+
+
 def filled(container, client, items):
     if container in VIEWS:
         return VIEWS[container](filled(RedisDict, client, items))
     if container is RedisDict:
         return RedisDict(dict.fromkeys(items, 1), redis=client, key="filled")
-    return container(items, redis=client, key="filled")
+    return container(items, **REQUIRED.get(container, {}), redis=client, key="filled")
 
 
 @pytest.fixture(autouse=True)
@@ -297,41 +342,53 @@ async def read(container):
     return [item async for item in container]
 
 
-ASYNC_CALLS = {name: call for name, call in SET_CALLS.items() if not name.startswith("__")} | {
-    "create": lambda s: AIORedisSet.create("xyz", redis=s.redis, key="new"),
-    "has": lambda s: s.has("0"),
-    "size": lambda s: s.size(),
-    "__aiter__": read,
+ASYNC_CALLS = {
+    AIORedisSet: SET_CALLS
+    | {
+        "create": lambda s: AIORedisSet.create("xyz", redis=s.redis, key="new"),
+        "has": lambda s: s.has("0"),
+        "size": lambda s: s.size(),
+        "__aiter__": read,
+    },
+    AIOBloomFilter: BLOOM_CALLS
+    | {
+        "create": lambda f: AIOBloomFilter.create("xyz", **PROMISE, redis=f.redis, key="new"),
+        "has": lambda f: f.has("0"),
+        "length": lambda f: f.length(),
+    },
 }
-ASYNC = [param for param in ALL if param.values[0] is AIORedisSet and param.values[1] != "__init__"]
+TWINS = {AIORedisSet: RedisSet, AIOBloomFilter: BloomFilter}
+ASYNC = [param for param in ALL if param.values[0] in TWINS and param.values[1] != "__init__"]
 
 
-async def perform(call, url):
+async def perform(container, name, url):
     client = asynchronous.Redis.from_url(url)
-    await call(AIORedisSet(redis=client, key="filled"))
+    target = container(**REQUIRED.get(container, {}), redis=client, key="filled")
+    result = ASYNC_CALLS[container][name](target)
+    if inspect.isawaitable(result):
+        await result
     await (client.aclose() if hasattr(client, "aclose") else client.close())
 
 
-@pytest.mark.parametrize(
-    ("name", "function"), [pytest.param(*param.values[1:], id=param.id) for param in ASYNC]
-)
+@pytest.mark.parametrize(("container", "name", "function"), ASYNC)
 def test_asynchronous_operation_takes_the_round_trips_that_it_says(
-    name, function, redis, server, commands
+    container, name, function, redis, server, commands
 ):
     for _ in range(2):  # the first time, the server may not know the script
         redis.flushdb()
         pottery._plan.ABANDONED.clear()
-        RedisSet("01234", redis=redis, key="filled")
+        filled(TWINS[container], redis, "01234")
         with commands(redis) as sent:
-            asyncio.run(perform(ASYNC_CALLS[name], server.url))
+            asyncio.run(perform(container, name, server.url))
     assert len(sent) == cost(function).trips, sent
 
 
 def test_attaching_and_having_no_key_take_no_round_trip(redis, commands):
     with commands(redis) as sent:
-        attached = [container(redis=redis, key="k") for container in BLOCKING]
-        temporary = [container(redis=redis) for container in BLOCKING]
-    assert (len(attached), len(temporary), sent) == (5, 5, [])
+        kinds = [(container, REQUIRED.get(container, {})) for container in BLOCKING]
+        attached = [container(**required, redis=redis, key="k") for container, required in kinds]
+        temporary = [container(**required, redis=redis) for container, required in kinds]
+    assert (len(attached), len(temporary), sent) == (len(BLOCKING), len(BLOCKING), [])
 
 
 def test_every_container_of_the_api_is_measured():

@@ -17,7 +17,9 @@ from redis import Redis
 from typing_extensions import assert_type
 
 from pottery import (
+    AIOBloomFilter,
     AIORedisSet,
+    BloomFilter,
     DecodeError,
     KeyExistsError,
     OutcomeUnknown,
@@ -138,6 +140,43 @@ def counters(c: RedisCounter[str]) -> None:
     c.update("abc")
     c.subtract({"a": 1})
     c += Counter("a")
+
+
+def bloom_filters(f: BloomFilter[str], numbers: BloomFilter[int]) -> None:
+    new = BloomFilter("abc", num_elements=100, false_positives=0.01, redis=client, key="f")
+    assert_type(new, BloomFilter[str])
+    assert_type(f.num_elements, int)
+    assert_type(f.false_positives, float)
+    assert_type(f.size(), int)
+    assert_type(f.num_hashes(), int)
+    assert_type(f.add("x"), None)
+    assert_type(f.update(["x"], f), None)
+    assert_type("x" in f, bool)
+    assert_type(f.contains_many("x", 1), list[bool])
+    assert_type(len(f), int)
+    assert_type(f | numbers, BloomFilter[str | int])
+    assert_type(f & numbers, BloomFilter[str])
+    assert_type(f <= numbers, bool)
+    assert_type(f.issubset(numbers), bool)
+    assert_type(f.copy(), BloomFilter[str])
+    f |= new
+    f &= numbers
+    f.add(1)  # type: ignore[arg-type] # pyright: ignore[reportArgumentType]
+    f | {"x"}  # type: ignore[operator] # pyright: ignore[reportOperatorIssue, reportUnusedExpression]
+    BloomFilter("abc")  # type: ignore[call-arg] # pyright: ignore[reportCallIssue]
+
+
+async def asynchronous_bloom_filters(f: AIOBloomFilter[str]) -> None:
+    new = await AIOBloomFilter.create("abc", num_elements=100, false_positives=0.01, redis=client)
+    assert_type(new, AIOBloomFilter[str])
+    assert_type(f.size(), int)
+    assert_type(await f.length(), int)
+    assert_type(await f.has("x"), bool)
+    assert_type(await f.contains_many("x", 1), list[bool])
+    assert_type(await f.update(["x"], new), None)
+    assert_type(await f.issubset(new), bool)
+    assert_type(await f.intersection(new), AIOBloomFilter[str])
+    assert_type(await f.copy(), AIOBloomFilter[str])
 
 
 def errors(exists: KeyExistsError, broken: DecodeError, unknown: OutcomeUnknown) -> None:
