@@ -14,7 +14,15 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import mmh3
 
-from pottery import BloomFilter, RedisCounter, RedisDeque, RedisDict, RedisList, RedisSet
+from pottery import (
+    BloomFilter,
+    HyperLogLog,
+    RedisCounter,
+    RedisDeque,
+    RedisDict,
+    RedisList,
+    RedisSet,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -45,6 +53,7 @@ def all_pairs(redis: Redis) -> Iterator[Pair]:
     yield from deque_pairs(redis)
     yield from counter_pairs(redis)
     yield from bloom_pairs(redis)
+    yield from hyperloglog_pairs(redis)
 
 
 def dict_pairs(redis: Redis) -> Iterator[Pair]:
@@ -188,3 +197,16 @@ def bloom_pairs(redis: Redis) -> Iterator[Pair]:
 
     yield Pair("f.contains_many, 10 000", lambda: f.contains_many(*many), contains_many, repeat=1)
     yield Pair("f.update, 10 000", lambda: f.update(many), update, repeat=1)
+
+
+def hyperloglog_pairs(redis: Redis) -> Iterator[Pair]:
+    many = [f"item {n}" for n in range(10_000)]
+    h = HyperLogLog(many, redis=redis, key="hyperloglog")
+    yield Pair("h.add", lambda: h.add("a"), lambda: redis.pfadd("hyperloglog", encode("a")))
+    yield Pair("len(h)", lambda: len(h), lambda: redis.pfcount("hyperloglog"))
+    yield Pair(
+        "h.update, 10 000",
+        lambda: h.update(many),
+        lambda: redis.pfadd("hyperloglog", *map(encode, many)),
+        repeat=3,
+    )

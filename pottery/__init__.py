@@ -21,6 +21,7 @@ from pottery.exceptions import (
     ReleaseUnlockedLock,
     TooManyExtensions,
 )
+from pottery.hyperloglog import AIOHyperLogLog, HyperLogLog
 from pottery.list import RedisList
 from pottery.redlock import AIORedlock, Redlock, synchronize
 from pottery.set import AIORedisSet, RedisSet
@@ -29,11 +30,13 @@ __version__ = "4.0.0.dev0"
 
 __all__ = [
     "AIOBloomFilter",
+    "AIOHyperLogLog",
     "AIORedisSet",
     "AIORedlock",
     "BloomFilter",
     "DecodeError",
     "ExtendUnlockedLock",
+    "HyperLogLog",
     "InefficientAccessWarning",
     "KeyExistsError",
     "OutcomeUnknown",

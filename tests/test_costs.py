@@ -16,8 +16,10 @@ import redis.asyncio as asynchronous
 import pottery
 from pottery import (
     AIOBloomFilter,
+    AIOHyperLogLog,
     AIORedisSet,
     BloomFilter,
+    HyperLogLog,
     RedisCounter,
     RedisDeque,
     RedisDict,
@@ -30,8 +32,8 @@ from pottery.base import Base
 COST = re.compile(
     r"O\([^;]+\)[^;]*; (?P<trips>\d+) round trips?(?P<paged> per 1000 items)?; (not )?atomic\."
 )
-BLOCKING = [RedisDict, RedisSet, RedisList, RedisCounter, RedisDeque, BloomFilter]
-CONTAINERS = [*BLOCKING, AIORedisSet, AIOBloomFilter]
+BLOCKING = [RedisDict, RedisSet, RedisList, RedisCounter, RedisDeque, BloomFilter, HyperLogLog]
+CONTAINERS = [*BLOCKING, AIORedisSet, AIOBloomFilter, AIOHyperLogLog]
 PROMISE = {"num_elements": 1000, "false_positives": 0.01}
 # What the constructor must be given.
 REQUIRED = {BloomFilter: PROMISE, AIOBloomFilter: PROMISE}
@@ -254,6 +256,18 @@ BLOOM_CALLS = COPY_CALLS | {
     "union": lambda f: f.union(other(f)),
     "update": lambda f: f.update(map(str, range(5000))),
 }
+HYPERLOGLOG_CALLS = COPY_CALLS | {
+    "__contains__": lambda h: "0" in h,
+    "__init__": lambda h: HyperLogLog("xyz", redis=h.redis, key="new"),
+    "__len__": len,
+    "__repr__": repr,
+    "add": lambda h: h.add("x"),
+    "clear": lambda h: h.clear(),
+    "contains_many": lambda h: h.contains_many("0", "x"),
+    "copy": lambda h: h.copy(),
+    "union": lambda h: h.union(other(h), "xyz", key="new"),
+    "update": lambda h: h.update(other(h), "xyz"),
+}
 VIEW_CALLS = {
     "__contains__": lambda v: ("0", 1) in v,
     "__iter__": walk,
@@ -277,6 +291,7 @@ CALLS = {
     RedisDict: DICT_CALLS,
     RedisCounter: COUNTER_CALLS,
     BloomFilter: BLOOM_CALLS,
+    HyperLogLog: HYPERLOGLOG_CALLS,
 }
 # Operations that say of themselves that they never work, so they cost nothing.
 NEVER = {(RedisCounter, "fromkeys")}
@@ -289,7 +304,8 @@ def builtin(container):
 
 def other(container):
     """Return one more container of the same kind."""
-    return type(container)(**REQUIRED[type(container)], redis=container.redis, key="other")
+    kind = type(container)
+    return kind(**REQUIRED.get(kind, {}), redis=container.redis, key="other")
 
 
 def filled(container, client, items):
@@ -356,8 +372,14 @@ ASYNC_CALLS = {
         "has": lambda f: f.has("0"),
         "length": lambda f: f.length(),
     },
+    AIOHyperLogLog: HYPERLOGLOG_CALLS
+    | {
+        "create": lambda h: AIOHyperLogLog.create("xyz", redis=h.redis, key="new"),
+        "has": lambda h: h.has("0"),
+        "size": lambda h: h.size(),
+    },
 }
-TWINS = {AIORedisSet: RedisSet, AIOBloomFilter: BloomFilter}
+TWINS = {AIORedisSet: RedisSet, AIOBloomFilter: BloomFilter, AIOHyperLogLog: HyperLogLog}
 ASYNC = [param for param in ALL if param.values[0] in TWINS and param.values[1] != "__init__"]
 
 

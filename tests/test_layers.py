@@ -21,7 +21,7 @@ TIERS = [
     {"_quorum", "_script", "_temporary"},
     {"base"},
     {"_sequence", "_views", "redlock", "set"},
-    {"bloom", "deque", "dict", "list"},
+    {"bloom", "deque", "dict", "hyperloglog", "list"},
     {"counter"},
     {"__init__"},
 ]

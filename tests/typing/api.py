@@ -18,9 +18,11 @@ from typing_extensions import assert_type
 
 from pottery import (
     AIOBloomFilter,
+    AIOHyperLogLog,
     AIORedisSet,
     BloomFilter,
     DecodeError,
+    HyperLogLog,
     KeyExistsError,
     OutcomeUnknown,
     RedisCounter,
@@ -177,6 +179,29 @@ async def asynchronous_bloom_filters(f: AIOBloomFilter[str]) -> None:
     assert_type(await f.issubset(new), bool)
     assert_type(await f.intersection(new), AIOBloomFilter[str])
     assert_type(await f.copy(), AIOBloomFilter[str])
+
+
+def hyperloglogs(h: HyperLogLog[str], numbers: HyperLogLog[int]) -> None:
+    assert_type(HyperLogLog("abc", redis=client, key="h"), HyperLogLog[str])
+    assert_type(h.add("x"), None)
+    assert_type(h.update(["x"], h), None)
+    assert_type("x" in h, bool)
+    assert_type(h.contains_many("x", 1), list[bool])
+    assert_type(len(h), int)
+    assert_type(h.union(numbers, redis=client, key="union"), HyperLogLog[str | int])
+    assert_type(h.union({1}), HyperLogLog[str | int])
+    assert_type(h.copy(), HyperLogLog[str])
+    h.add(1)  # type: ignore[arg-type] # pyright: ignore[reportArgumentType]
+
+
+async def asynchronous_hyperloglogs(h: AIOHyperLogLog[str]) -> None:
+    assert_type(await AIOHyperLogLog.create("abc", redis=client), AIOHyperLogLog[str])
+    assert_type(await h.has("x"), bool)
+    assert_type(await h.size(), int)
+    assert_type(await h.contains_many("x", 1), list[bool])
+    assert_type(await h.update(["x"], h), None)
+    assert_type(await h.union({1}, key="union"), AIOHyperLogLog[str | int])
+    assert_type(await h.copy(), AIOHyperLogLog[str])
 
 
 def errors(exists: KeyExistsError, broken: DecodeError, unknown: OutcomeUnknown) -> None:

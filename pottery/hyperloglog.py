@@ -1,0 +1,294 @@
+"""HyperLogLog and AIOHyperLogLog: how many different elements there were, in 12 KB."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from itertools import chain, compress
+from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast
+
+from redis.exceptions import RedisError
+
+from pottery._json import encode_key, find_key
+from pottery._plan import Async, Done, Op, nothing, operation
+from pottery._script import Script
+from pottery.base import MOST_ARGUMENTS, Base, Container
+from pottery.exceptions import KeyExistsError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from typing_extensions import Self, TypeIs
+
+    from pottery._plan import Plan, Steps
+
+T = TypeVar("T")
+U = TypeVar("U")
+
+MERGE = Script(
+    """
+-- KEYS[1] HyperLogLog, KEYS[2..] others whose elements are added, as are ARGV
+redis.call('PFMERGE', unpack(KEYS))
+spread('PFADD', KEYS[1], ARGV)
+""",
+    repeatable=True,
+)
+
+UNITE = Script("""
+-- KEYS[1] new key, KEYS[2..] HyperLogLogs, ARGV elements; returns whether the key was new
+if redis.call('EXISTS', KEYS[1]) == 1 then return 0 end
+redis.call('PFMERGE', unpack(KEYS))
+spread('PFADD', KEYS[1], ARGV)
+return 1
+""")
+
+# An element is put into a copy, which is made anew whenever that changed it. What is written is
+# gone at the end, so it need not reach replicas and the disk.
+FIND = Script(
+    """
+-- KEYS[1] HyperLogLog, KEYS[2] scratch, ARGV elements; returns for each whether it may be there
+local original = redis.call('GET', KEYS[1])
+if not original then return {} end
+redis.replicate_commands()
+redis.set_repl(redis.REPL_NONE)
+local flags, is_copy = {}, false
+for i, element in ipairs(ARGV) do
+  if not is_copy then redis.call('SET', KEYS[2], original) end
+  local changed = redis.pcall('PFADD', KEYS[2], element)
+  if type(changed) == 'table' then  -- an error: not a HyperLogLog
+    redis.call('DEL', KEYS[2])
+    return changed
+  end
+  is_copy = changed == 0
+  flags[i] = 1 - changed
+end
+redis.call('DEL', KEYS[2])
+return flags
+""",
+    repeatable=True,
+)
+
+
+class HyperLogLogPlans(Base, Generic[T]):
+    """What HyperLogLog and AIOHyperLogLog ask of Redis."""
+
+    def __repr__(self) -> str:
+        """Return the key, and nothing for which Redis would have to be asked.
+
+        O(1); 0 round trips; atomic.
+        """
+        return f"<{type(self).__name__} key={self.key!r}>"
+
+    @operation
+    def add(self, item: T, /) -> Op[None]:
+        """Add *item*.
+
+        Raises TypeError if it is not hashable or JSON cannot spell it.
+        O(1); 1 round trip; atomic.
+        """
+        return Op(("PFADD", self.key, encode_key(item)), nothing, repeatable=True)
+
+    @operation
+    def update(self, *others: Iterable[T] | HyperLogLogPlans[T]) -> Steps[None]:
+        """Add the elements of all *others*, iterables or HyperLogLogs on the same server.
+
+        Raises RuntimeError if one is on another server.
+        O(k); 1 round trip; atomic.
+        """
+        keys, texts = self._split(others)
+        if keys:
+            yield from MERGE((self.key, *keys), texts[:MOST_ARGUMENTS])
+            texts = texts[MOST_ARGUMENTS:]
+        yield from self._write("PFADD", texts, repeatable=True)
+
+    @operation
+    def contains_many(self, *items: object) -> Steps[list[bool]]:
+        """Return for each of *items* whether it may have been added: False is certain.
+
+        >>> HyperLogLog({'tom'}, redis=redis).contains_many('tom', 'jerry')
+        [True, False]
+
+        O(k); 1 round trip; atomic.
+        """
+        texts = [find_key(item) for item in items]
+        found = yield from self._found([text for text in texts if text is not None])
+        return [text in found for text in texts]
+
+    def _has(self, item: object) -> Steps[bool]:
+        text = find_key(item)
+        return text is not None and bool((yield from self._found([text])))
+
+    def _found(self, texts: Sequence[str]) -> Plan[set[str]]:
+        if not texts:
+            return Done(set())
+        keys = self.key, self._companion("scratch")
+        return FIND(keys, texts, lambda flags: set(compress(texts, flags)))
+
+    def _size(self) -> Op[int]:
+        return Op(("PFCOUNT", self.key), int, repeatable=True)
+
+    def _united(
+        self, others: Iterable[Iterable[Any] | HyperLogLogPlans[Any]], redis: Any, key: str | bytes
+    ) -> Steps[Self]:
+        """Return a new HyperLogLog of the elements of this one and *others*."""
+        new = type(self).__new__(type(self))
+        Base.__init__(new, redis=self.redis if redis is None else redis, key=key)
+        keys, texts = new._split((self, *others))
+        first, rest = texts[:MOST_ARGUMENTS], texts[MOST_ARGUMENTS:]
+        if new._is_temporary:
+            yield from MERGE((new.key, *keys), first)
+        elif not (yield from UNITE((new.key, *keys), first)):
+            raise KeyExistsError(new.redis, new.key)
+        yield from new._write("PFADD", rest, repeatable=True)
+        return new
+
+    def _split(
+        self, others: Iterable[Iterable[Any] | HyperLogLogPlans[Any]]
+    ) -> tuple[list[str | bytes], list[str]]:
+        """Return the keys of the HyperLogLogs among *others*, and the elements of the rest."""
+        keys: list[str | bytes] = []
+        iterables: list[Iterable[Any]] = []
+        for other in others:
+            if not _is_hyperloglog(other):
+                iterables.append(other)
+            elif self._is_beside(other):
+                keys.append(other.key)
+            else:
+                raise RuntimeError(f"key {other.key!r} is on another server: Redis merges its own")
+        return keys, list(map(encode_key, chain(*iterables)))
+
+
+def _is_hyperloglog(operand: object) -> TypeIs[HyperLogLogPlans[Any]]:
+    return isinstance(operand, HyperLogLogPlans)
+
+
+class HyperLogLog(HyperLogLogPlans[T], Container):
+    """Counts different elements, about: in at most 12 KB, however many there are.
+
+    `len(h)` has a standard error of 0.81 %: of counts of a million, two in three are off by less
+    than 8100, and one in 370 by more than three times that. Small counts are nearly exact.
+
+    Stored as one Redis string at *key*, a HyperLogLog of Redis: 16384 registers of 6 bits, of which
+    each element, by a hash of its JSON text, may raise one. Few elements are stored in less room.
+
+    Differs from `set`: elements cannot be iterated or removed. `x in h` asks whether adding x would
+    change anything. If it would, x was certainly not added; if not, x was added, or others raised
+    its register as far. Expect that of 0.4 % of strangers when 100 elements were added, of 4 % at
+    1000, 32 % at 10 000, 88 % at 100 000, and 99 % at a million: ask only small ones, or use a
+    `BloomFilter`. Methods take HyperLogLogs on the same server, and iterables.
+
+    Anybody can compute which register an element raises, so who chooses the elements can make the
+    count what they like.
+
+    Sources: Flajolet, Fusy, Gandouet and Meunier, HyperLogLog: the analysis of a near-optimal
+    cardinality estimation algorithm, AofA 2007; https://redis.io/docs/latest/commands/pfcount/.
+    """
+
+    def __init__(
+        self, iterable: Iterable[T] = (), /, *, redis: Any = None, key: str | bytes = ""
+    ) -> None:
+        """Attach to *key*; if *iterable* has items, create the HyperLogLog.
+
+        Raises KeyExistsError if there are items and the key exists already.
+        O(k); 1 round trip; atomic.
+        """
+        super().__init__(redis=redis, key=key)
+        self._perform(self._create("PFADD", list(map(encode_key, iterable))))
+
+    def __contains__(self, item: object) -> bool:
+        """Return whether *item* may have been added: False is certain.
+
+        O(1); 1 round trip; atomic.
+        """
+        return self._perform(self._has(item))
+
+    def __len__(self) -> int:
+        """Return about how many different elements were added.
+
+        O(1); 1 round trip; atomic.
+        """
+        return self._perform(self._size())
+
+    def __repr__(self) -> str:
+        """Return the key and the length, or `?` for the length if Redis does not tell it.
+
+        O(1); 1 round trip; atomic.
+        """
+        length: object = "?"
+        with suppress(RedisError, OSError):
+            length = len(self)
+        return f"<{type(self).__name__} key={self.key!r} len={length}>"
+
+    def union(
+        self,
+        *others: Iterable[U] | HyperLogLogPlans[U],
+        redis: Any = None,
+        key: str | bytes = "",
+    ) -> HyperLogLog[T | U]:
+        """Return a new HyperLogLog of the elements of this one and of all *others*.
+
+        It is the one that one would have got by adding all to one. Its *key* is a temporary one by
+        default, and its client that of this one.
+
+        Raises RuntimeError if *redis* or one of *others* is on another server, KeyExistsError if
+        *key* exists already.
+        O(k); 1 round trip; atomic.
+        """
+        return cast("HyperLogLog[T | U]", self._perform(self._united(others, redis, key)))
+
+
+class AIOHyperLogLog(HyperLogLogPlans[T], Async):
+    """A `HyperLogLog` for asyncio: the same methods, awaited, and verbs where it has syntax.
+
+    `await h.has(x)` is `x in h`, and `await h.size()` is `len(h)`.
+    """
+
+    @classmethod
+    async def create(
+        cls, iterable: Iterable[U] = (), /, *, redis: Any = None, key: str | bytes = ""
+    ) -> AIOHyperLogLog[U]:
+        """Return a HyperLogLog at *key* which has the items of *iterable*.
+
+        Raises KeyExistsError if there are items and the key exists already.
+        O(k); 1 round trip; atomic.
+        """
+        new = cast("AIOHyperLogLog[U]", cls(redis=redis, key=key))
+        await new._perform(new._create("PFADD", list(map(encode_key, iterable))))
+        return new
+
+    @operation
+    def has(self, item: object, /) -> Steps[bool]:
+        """Return whether *item* may have been added: False is certain.
+
+        O(1); 1 round trip; atomic.
+        """
+        return self._has(item)
+
+    @operation
+    def size(self) -> Op[int]:
+        """Return about how many different elements were added.
+
+        O(1); 1 round trip; atomic.
+        """
+        return self._size()
+
+    async def union(
+        self,
+        *others: Iterable[U] | HyperLogLogPlans[U],
+        redis: Any = None,
+        key: str | bytes = "",
+    ) -> AIOHyperLogLog[T | U]:
+        """Return a new HyperLogLog of the elements of this one and of all *others*.
+
+        Raises RuntimeError if *redis* or one of *others* is on another server, KeyExistsError if
+        *key* exists already.
+        O(k); 1 round trip; atomic.
+        """
+        return cast("AIOHyperLogLog[T | U]", await self._perform(self._united(others, redis, key)))
+
+    @operation
+    def copy(self) -> Steps[AIOHyperLogLog[T]]:
+        """Return a copy: an AIOHyperLogLog with a temporary key.
+
+        O(1); 1 round trip; atomic.
+        """
+        return (yield from self._copied())
