@@ -25,6 +25,7 @@ from pottery.hyperloglog import AIOHyperLogLog, HyperLogLog
 from pottery.list import RedisList
 from pottery.redlock import AIORedlock, Redlock, synchronize
 from pottery.set import AIORedisSet, RedisSet
+from pottery.timer import ContextTimer
 
 __version__ = "4.0.0.dev0"
 
@@ -34,6 +35,7 @@ __all__ = [
     "AIORedisSet",
     "AIORedlock",
     "BloomFilter",
+    "ContextTimer",
     "DecodeError",
     "ExtendUnlockedLock",
     "HyperLogLog",

@@ -15,7 +15,7 @@ PACKAGE = Path(pottery.__file__).parent
 MODULES = sorted(path.stem for path in PACKAGE.glob("*.py"))
 # From the bottom up; a module imports only from tiers below its own.
 TIERS = [
-    {"exceptions", "_json", "_wire", "testing"},
+    {"exceptions", "_json", "_wire", "testing", "timer"},
     {"_poll"},
     {"_plan"},
     {"_quorum", "_script", "_temporary"},

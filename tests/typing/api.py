@@ -21,6 +21,7 @@ from pottery import (
     AIOHyperLogLog,
     AIORedisSet,
     BloomFilter,
+    ContextTimer,
     DecodeError,
     HyperLogLog,
     KeyExistsError,
@@ -202,6 +203,13 @@ async def asynchronous_hyperloglogs(h: AIOHyperLogLog[str]) -> None:
     assert_type(await h.update(["x"], h), None)
     assert_type(await h.union({1}, key="union"), AIOHyperLogLog[str | int])
     assert_type(await h.copy(), AIOHyperLogLog[str])
+
+
+async def timers() -> None:
+    with ContextTimer() as timer:
+        assert_type(timer, ContextTimer)
+    async with ContextTimer() as timer:
+        assert_type(timer.elapsed(), int)
 
 
 def errors(exists: KeyExistsError, broken: DecodeError, unknown: OutcomeUnknown) -> None:
