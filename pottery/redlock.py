@@ -34,6 +34,8 @@ from pottery.exceptions import (
 )
 
 if TYPE_CHECKING:
+    import asyncio
+    import threading
     from collections.abc import Callable, Coroutine, Iterable, Sequence
     from types import TracebackType
 
@@ -413,13 +415,7 @@ class RedlockPlans(Primitive):
         grant = self._current()
         return grant.fencing_token if grant else None
 
-    @property
-    def lost(self) -> Any:
-        """An event that is set once the lock is lost: its extension failed, or its time ran out.
-
-        A `threading.Event`, or an `asyncio.Event` of an AIORedlock; each time that the lock is
-        acquired it is another one. A lock that was released in time is not lost.
-        """
+    def _loss(self) -> Any:
         if self._last is None:
             return self._signal()
         return self._watch(self._last).lost
@@ -667,6 +663,15 @@ class Redlock(RedlockPlans, Sync):
     the resource check the fencing token. Source: redis.io, "Distributed Locks with Redis".
     """
 
+    @property
+    def lost(self) -> threading.Event:
+        """An event that is set once the lock is lost: its extension failed, or its time ran out.
+
+        Each time that the lock is acquired it is another one. A lock that was released in time is
+        not lost.
+        """
+        return cast("threading.Event", self._loss())
+
     def __enter__(self) -> Self:
         """Acquire the lock as the constructor was told.
 
@@ -694,6 +699,11 @@ class AIORedlock(RedlockPlans, Async):
 
     Its masters are clients of `redis.asyncio`, and `lost` is an `asyncio.Event`.
     """
+
+    @property
+    def lost(self) -> asyncio.Event:
+        """An event that is set once the lock is lost, as that of a Redlock."""
+        return cast("asyncio.Event", self._loss())
 
     async def __aenter__(self) -> Self:
         """Acquire the lock as the constructor was told.

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import itertools
 import os
 import signal
 import subprocess
 import sys
 import threading
 import time
+import unittest
 import warnings
 import weakref
 from contextlib import ExitStack, contextmanager, suppress
@@ -961,3 +963,32 @@ def test_the_default_client_is_the_master_if_none_is_given(server, redis):
 def test_clock_goes_on_while_the_machine_sleeps():
     now = time.clock_gettime(time.CLOCK_BOOTTIME)
     assert abs(redlock._now() - now) < 1
+
+
+# --- CPython's own tests of threading.Lock
+
+lock_tests = pytest.importorskip("test.lock_tests", reason="this Python comes without its tests")
+REPR = "its repr names the key, and asks no master whether it is locked"
+NOT_APPLICABLE = {
+    "test_repr": REPR,
+    "test_locked_repr": REPR,
+    "test_at_fork_reinit": "about a private method; a forked process does not hold the lock",
+}
+
+
+@pytest.mark.parametrize("name", unittest.defaultTestLoader.getTestCaseNames(lock_tests.LockTests))
+def test_it_behaves_as_threading_lock(redis, name):
+    if name in NOT_APPLICABLE:
+        pytest.skip(NOT_APPLICABLE[name])
+    numbers = itertools.count()
+
+    class Tests(lock_tests.LockTests):
+        @staticmethod
+        def locktype():
+            return Redlock(key=f"lock {next(numbers)}", masters={redis})
+
+    Tests(name).debug()
+
+
+def test_every_exclusion_still_excludes_something():
+    assert set(NOT_APPLICABLE) <= set(dir(lock_tests.LockTests))

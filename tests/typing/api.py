@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import threading
 from collections import Counter
 from collections.abc import (
     AsyncIterator,
@@ -20,6 +22,7 @@ from pottery import (
     AIOBloomFilter,
     AIOHyperLogLog,
     AIORedisSet,
+    AIORedlock,
     BloomFilter,
     ContextTimer,
     DecodeError,
@@ -31,6 +34,8 @@ from pottery import (
     RedisDict,
     RedisList,
     RedisSet,
+    Redlock,
+    synchronize,
 )
 
 client = Redis()
@@ -210,6 +215,48 @@ async def timers() -> None:
         assert_type(timer, ContextTimer)
     async with ContextTimer() as timer:
         assert_type(timer.elapsed(), int)
+
+
+def locks(lock: Redlock) -> None:
+    assert_type(Redlock(key="k", masters={client}), Redlock)
+    assert_type(lock.acquire(), bool)
+    assert_type(lock.acquire(False), bool)
+    assert_type(lock.acquire(timeout=1, raise_on_redis_errors=True), bool)
+    assert_type(lock.locked(), float)
+    assert_type(lock.owner(), str | None)
+    assert_type(lock.extend(), None)
+    assert_type(lock.release(), None)
+    assert_type(lock.fencing_token, int | None)
+    assert_type(lock.lost, threading.Event)
+    with lock as entered:
+        assert_type(entered, Redlock)
+    Redlock()  # type: ignore[call-arg] # pyright: ignore[reportCallIssue]
+
+
+async def asynchronous_locks(lock: AIORedlock) -> None:
+    assert_type(await lock.acquire(timeout=1), bool)
+    assert_type(await lock.locked(), float)
+    assert_type(await lock.owner(), str | None)
+    assert_type(await lock.release(), None)
+    assert_type(lock.lost, asyncio.Event)
+    async with lock as entered:
+        assert_type(entered, AIORedlock)
+
+
+@synchronize(key="k", masters={client})
+def synchronized(number: int, *, text: str = "") -> str:
+    return text * number
+
+
+@synchronize(key="k", timeout=1, auto_renew=True)
+async def asynchronously_synchronized(number: int) -> str:
+    return str(number)
+
+
+async def synchronized_functions() -> None:
+    assert_type(synchronized(1, text="x"), str)
+    assert_type(await asynchronously_synchronized(1), str)
+    synchronized("1")  # type: ignore[arg-type] # pyright: ignore[reportArgumentType]
 
 
 def errors(exists: KeyExistsError, broken: DecodeError, unknown: OutcomeUnknown) -> None:
