@@ -7,6 +7,7 @@ which equals nothing, is refused.
 
 from __future__ import annotations
 
+from inspect import iscoroutinefunction
 from json import JSONDecodeError, JSONDecoder, JSONEncoder
 from json.encoder import encode_basestring_ascii
 from math import isfinite, isnan
@@ -21,14 +22,15 @@ class PotteryEncoder(JSONEncoder):
     """A `json.JSONEncoder` that spells containers out: `json.dumps(x, cls=PotteryEncoder)`.
 
     A RedisDict or RedisCounter becomes an object, a RedisList or RedisDeque an array. Each is read
-    from Redis in pages; 1 round trip per 1000 items.
+    from Redis in pages; 1 round trip per 1000 items. Their asynchronous twins cannot be read here.
     """
 
     def default(self, o: Any) -> Any:
         """Return the builtin that stands for *o*."""
         for spell_out in ("to_dict", "to_list"):
-            if hasattr(o, spell_out):
-                return getattr(o, spell_out)()
+            method = getattr(o, spell_out, None)
+            if method is not None and not iscoroutinefunction(method):
+                return method()
         return super().default(o)
 
 

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import warnings
-from typing import TYPE_CHECKING, Any, NoReturn
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any, NoReturn, Protocol, TypeAlias, TypeVar
+
+from redis.exceptions import RedisError
 
 from pottery import _json
-from pottery._plan import Front, Op, Sync, nothing, operation, same_server
+from pottery._plan import Async, Front, Op, Sync, at, nothing, operation, same_server
 from pottery._script import Script
 from pottery._temporary import temporary_key
 from pottery.exceptions import DecodeError, InefficientAccessWarning, KeyExistsError
@@ -14,11 +17,13 @@ from pottery.exceptions import DecodeError, InefficientAccessWarning, KeyExistsE
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
-    from typing_extensions import Self
+    from typing_extensions import Self, TypeIs
 
-    from pottery._plan import Steps
+    from pottery._plan import Plan, Steps
     from pottery._wire import Argument
 
+T = TypeVar("T")
+T_co = TypeVar("T_co", covariant=True)
 
 # Stands for a value that is not there, since None may be one.
 MISSING: Any = object()
@@ -36,6 +41,21 @@ if redis.call('EXISTS', KEYS[1]) == 1 then return 0 end
 spread(ARGV[1], KEYS[1], ARGV, 2)
 return 1
 """)
+
+
+class Stored(Protocol[T_co]):
+    """A container in Redis, of either colour, or a view of one."""
+
+    redis: Any
+    _client_type: type
+
+    def _elements(self) -> Steps[Iterable[T_co]]:
+        """Return what iteration gives."""
+        ...
+
+
+Elements: TypeAlias = "Iterable[T] | Stored[T]"
+"""What gives elements: any iterable, or a container in Redis, even one that has to be awaited."""
 
 
 class Base(Front):
@@ -114,9 +134,27 @@ class Base(Front):
             return self.key + f"~{name}".encode()
         return f"{self.key}~{name}"
 
-    def _is_beside(self, other: Base) -> bool:
+    def _is_beside(self, other: Stored[Any]) -> bool:
         """Return whether *other* is on this server, so that one command can use both."""
         return same_server(self.redis, other.redis)
+
+    def _read(self, other: Stored[Any], plan: Plan[T]) -> Plan[T]:
+        """Return *plan*, which reads *other*, such that this front can perform it.
+
+        What is on this server is read by this client, whatever the colour of its own.
+        """
+        if self._is_beside(other):
+            return plan
+        if other._client_type is not self._client_type:
+            kinds = type(self).__name__, type(other).__name__
+            raise TypeError("{} cannot read a {} of another server: read that first".format(*kinds))
+        return at(other.redis, plan)
+
+    def _taken(self, given: Elements[T]) -> Steps[Iterable[T]]:
+        """Return the elements of an argument: if it is in Redis, read in pages."""
+        if is_stored(given):
+            return (yield from self._read(given, given._elements()))
+        return given
 
     def _decode(self, raw: bytes) -> Any:
         try:
@@ -166,6 +204,11 @@ def _checked(key: Any) -> str | bytes:
     raise TypeError(f"key must be str or bytes, not {type(key).__name__}")
 
 
+def is_stored(given: Elements[T]) -> TypeIs[Stored[T]]:
+    """Return whether what an argument gives has to be read from Redis."""
+    return hasattr(given, "_elements")
+
+
 class Container(Base, Sync):
     """What every blocking container has besides."""
 
@@ -189,6 +232,76 @@ class Container(Base, Sync):
         O(n); 1 round trip; atomic.
         """
         return self._perform(self._copied())
+
+
+class AIOContainer(Base, Async):
+    """What every asynchronous container has besides.
+
+    The special methods that would have to wait are not there. Those below are, since without them
+    Python would do something else instead of failing.
+    """
+
+    async def __aenter__(self) -> Self:
+        """Return the container itself.
+
+        O(1); 0 round trips; atomic.
+        """
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        """Unlink the key if it is a temporary one. Nothing else is removed, and nothing is closed.
+
+        O(1) for the caller; 1 round trip; atomic.
+        """
+        if self._is_temporary:
+            with suppress(RedisError):  # tried again when this object is gone
+                await self.clear()
+
+    async def copy(self) -> Self:
+        """Return a copy of the same kind, with a temporary key.
+
+        O(n); 1 round trip; atomic.
+        """
+        return await self._perform(self._copied())
+
+    @operation
+    def size(self) -> Plan[int]:
+        """Return how much is in the container: what `len` does elsewhere.
+
+        O(1); 1 round trip; atomic.
+        """
+        return self._size()
+
+    def _size(self) -> Plan[int]:
+        raise NotImplementedError
+
+    def __copy__(self) -> NoReturn:
+        """Refuse what would give one more name for *key*: a copy has to be awaited.
+
+        O(1); 0 round trips; atomic.
+        """
+        raise TypeError(f"to copy an {type(self).__name__}, use `await x.copy()`")
+
+    def __deepcopy__(self, _memo: object, /) -> NoReturn:
+        """Refuse: a copy has to be awaited.
+
+        O(1); 0 round trips; atomic.
+        """
+        self.__copy__()
+
+    def __bool__(self) -> NoReturn:
+        """Refuse what would be true of an empty container, too: a look has to be awaited.
+
+        O(1); 0 round trips; atomic.
+        """
+        raise TypeError(f"to see if an {type(self).__name__} is empty, use `await x.size()`")
+
+    def __repr__(self) -> str:
+        """Return the kind and the key: what is there would have to be read.
+
+        O(1); 0 round trips; atomic.
+        """
+        return f"<{type(self).__name__} at {self.key!r}>"
 
 
 def warn_about(what: str, container: Base, stacklevel: int = 3) -> None:

@@ -7,9 +7,9 @@ from itertools import chain, compress
 from typing import TYPE_CHECKING, Any, Generic, NamedTuple, TypeVar, cast
 
 from pottery._json import encode_key, find_key
-from pottery._plan import Async, Done, Op, at, nothing, operation, same, whole
+from pottery._plan import Done, Op, nothing, operation, same, whole
 from pottery._script import Script
-from pottery.base import START, Base, Container, warn_about
+from pottery.base import START, AIOContainer, Base, Container, warn_about
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterator, Sequence
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from typing_extensions import TypeIs
 
     from pottery._plan import Plan, Steps
+    from pottery.base import Elements
 
 T = TypeVar("T")
 U = TypeVar("U")
@@ -192,7 +193,7 @@ class SetPlans(Base, Generic[T]):
         return Op(("SMISMEMBER", self.key, *texts), _flags, repeatable=True)
 
     @operation
-    def update(self, *others: Iterable[T]) -> Steps[None]:
+    def update(self, *others: Elements[T]) -> Steps[None]:
         """Add the members of all *others*.
 
         O(k); 1 round trip; atomic.
@@ -205,7 +206,7 @@ class SetPlans(Base, Generic[T]):
             yield from self._write("SADD", texts, repeatable=True)
 
     @operation
-    def difference_update(self, *others: Iterable[object]) -> Steps[None]:
+    def difference_update(self, *others: Elements[object]) -> Steps[None]:
         """Remove the members of all *others*.
 
         O(k); 1 round trip; atomic.
@@ -218,7 +219,7 @@ class SetPlans(Base, Generic[T]):
             yield from self._write("SREM", texts, repeatable=True)
 
     @operation
-    def intersection_update(self, *others: Iterable[object]) -> Steps[None]:
+    def intersection_update(self, *others: Elements[object]) -> Steps[None]:
         """Keep only what is a member of all *others*.
 
         O(n + k); 1 round trip; atomic.
@@ -228,7 +229,7 @@ class SetPlans(Base, Generic[T]):
         yield from KEEP((self.key, *keys), more, nothing)
 
     @operation
-    def symmetric_difference_update(self, other: Iterable[T], /) -> Steps[None]:
+    def symmetric_difference_update(self, other: Elements[T], /) -> Steps[None]:
         """Keep what is a member of either this set or *other*, and not of both.
 
         O(n + k); 1 round trip; atomic.
@@ -244,7 +245,10 @@ class SetPlans(Base, Generic[T]):
 
         O(n); 1 round trip per 1000 items; not atomic.
         """
-        return set((yield from whole(self._members, START)))
+        return set((yield from self._elements()))
+
+    def _elements(self) -> Steps[list[T]]:
+        return whole(self._members, START)
 
     def _members(self, position: Any) -> Op[tuple[Any, list[T]]]:
         return self._scan("SSCAN", position, self._decode_keys)
@@ -255,7 +259,7 @@ class SetPlans(Base, Generic[T]):
     # --- set algebra: methods take any iterables and return a set
 
     @operation
-    def union(self, *others: Iterable[T]) -> Steps[set[T]]:
+    def union(self, *others: Elements[T]) -> Steps[set[T]]:
         """Return the members of this set and of all *others*, as a `set`.
 
         O(n + k); 1 round trip per 1000 items; not atomic.
@@ -265,7 +269,7 @@ class SetPlans(Base, Generic[T]):
         return set(self._decode_keys(texts)).union(*foreign)
 
     @operation
-    def intersection(self, *others: Iterable[object]) -> Steps[set[T]]:
+    def intersection(self, *others: Elements[object]) -> Steps[set[T]]:
         """Return what is a member of this set and of all *others*, as a `set`.
 
         O(n + k); 1 round trip; atomic.
@@ -279,7 +283,7 @@ class SetPlans(Base, Generic[T]):
         return set(self._decode_keys([*(texts & _as_replied(wanted) if foreign else texts)]))
 
     @operation
-    def difference(self, *others: Iterable[object]) -> Steps[set[T]]:
+    def difference(self, *others: Elements[object]) -> Steps[set[T]]:
         """Return what is a member of this set and of none of *others*, as a `set`.
 
         O(n + k); 1 round trip per 1000 items; not atomic.
@@ -289,7 +293,7 @@ class SetPlans(Base, Generic[T]):
         return set(self._decode_keys([*(texts - _as_replied(_findable(chain(*foreign))))]))
 
     @operation
-    def symmetric_difference(self, other: Iterable[T], /) -> Steps[set[T]]:
+    def symmetric_difference(self, other: Elements[T], /) -> Steps[set[T]]:
         """Return what is a member of either this set or *other*, and not of both, as a `set`.
 
         O(n + k); 1 round trip per 1000 items; not atomic.
@@ -308,23 +312,21 @@ class SetPlans(Base, Generic[T]):
         return Op((command, self.key, *keys), list, repeatable=True)
 
     def _split(
-        self, others: Iterable[Iterable[Any]]
+        self, others: Iterable[Elements[Any]]
     ) -> Steps[tuple[list[str | bytes], list[list[Any]]]]:
         """Return the keys of those sets that are on this server, and the elements of the rest."""
         keys: list[str | bytes] = []
         foreign: list[list[Any]] = []
         for other in others:
-            if not _is_set_plans(other) or other._client_type is not self._client_type:
-                foreign.append(list(other))
-            elif self._is_beside(other):
+            if _is_set_plans(other) and self._is_beside(other):
                 keys.append(other.key)
             else:
-                foreign.append((yield from at(other.redis, whole(other._members, START))))
+                foreign.append(list((yield from self._taken(other))))
         return keys, foreign
 
     # --- set algebra: operators and updates happen in Redis
 
-    def _combined(self, how: str, other: Iterable[Any], *, reflected: bool = False) -> Steps[Any]:
+    def _combined(self, how: str, other: Elements[Any], *, reflected: bool = False) -> Steps[Any]:
         """Return a new RedisSet, the result of this one and *other*."""
         result = self._like()
         keys, foreign = yield from self._split((other,))
@@ -335,9 +337,17 @@ class SetPlans(Base, Generic[T]):
         yield from COMBINE((result.key, *operands), (how, *texts), nothing)
         return result
 
+    def _fill(self, items: Elements[T]) -> Steps[None]:
+        """Create the set with *items*, if there are any."""
+        yield from self._create("SADD", _spelled((yield from self._taken(items))))
+
     # --- comparison
 
-    def _overlap(self, other: Iterable[object]) -> Steps[Overlap]:
+    def _equals(self, other: Elements[object]) -> Steps[bool]:
+        overlap = yield from self._overlap(other)
+        return overlap.mine == overlap.theirs == overlap.common
+
+    def _overlap(self, other: Elements[object]) -> Steps[Overlap]:
         keys, foreign = yield from self._split((other,))
         if keys:
             return Overlap(*(yield from MEASURE((self.key, *keys))))
@@ -347,7 +357,7 @@ class SetPlans(Base, Generic[T]):
         return Overlap(mine, len(elements), common)
 
     @operation
-    def isdisjoint(self, other: Iterable[object], /) -> Steps[bool]:
+    def isdisjoint(self, other: Elements[object], /) -> Steps[bool]:
         """Return whether no member is in *other*.
 
         O(k); 1 round trip; atomic.
@@ -355,7 +365,7 @@ class SetPlans(Base, Generic[T]):
         return (yield from self._overlap(other)).common == 0
 
     @operation
-    def issubset(self, other: Iterable[object], /) -> Steps[bool]:
+    def issubset(self, other: Elements[object], /) -> Steps[bool]:
         """Return whether every member is in *other*.
 
         O(k); 1 round trip; atomic.
@@ -364,7 +374,7 @@ class SetPlans(Base, Generic[T]):
         return overlap.common == overlap.mine
 
     @operation
-    def issuperset(self, other: Iterable[object], /) -> Steps[bool]:
+    def issuperset(self, other: Elements[object], /) -> Steps[bool]:
         """Return whether everything in *other* is a member.
 
         O(k); 1 round trip; atomic.
@@ -420,7 +430,7 @@ class RedisSet(SetPlans[T], Container, MutableSet[T]):  # noqa: PLW1641 - no has
     """
 
     def __init__(
-        self, iterable: Iterable[T] = (), /, *, redis: Any = None, key: str | bytes = ""
+        self, iterable: Elements[T] = (), /, *, redis: Any = None, key: str | bytes = ""
     ) -> None:
         """Attach to *key*; if *iterable* has items, create the set.
 
@@ -428,7 +438,7 @@ class RedisSet(SetPlans[T], Container, MutableSet[T]):  # noqa: PLW1641 - no has
         O(k); 1 round trip; atomic.
         """
         super().__init__(redis=redis, key=key)
-        self._perform(self._create("SADD", _spelled(iterable)))
+        self._perform(self._fill(iterable))
 
     def __contains__(self, item: object) -> bool:
         """Return whether *item* is a member.
@@ -468,7 +478,9 @@ class RedisSet(SetPlans[T], Container, MutableSet[T]):  # noqa: PLW1641 - no has
 
         O(n + k); 1 round trip; atomic.
         """
-        return self._compare(other, lambda it: it.mine == it.theirs == it.common)
+        if not _is_set(other):
+            return NotImplemented
+        return self._perform(self._equals(other))
 
     def __le__(self, other: Set[Any]) -> bool:
         """Return whether every member is in *other*.
@@ -581,15 +593,19 @@ class RedisSet(SetPlans[T], Container, MutableSet[T]):  # noqa: PLW1641 - no has
         return self
 
 
-class AIORedisSet(SetPlans[T], Async):
+class AIORedisSet(SetPlans[T], AIOContainer):
     """A `RedisSet` for asyncio: the same methods, awaited, and verbs where `set` has syntax.
 
-    `await s.has(x)` is `x in s`, `await s.size()` is `len(s)`, and `async for x in s` iterates.
+    Stored as a RedisSet is.
+
+    Differs from `RedisSet`: `await s.has(x)` is `x in s`, `await s.size()` is `len(s)`, `await
+    s.equals(x)` is `s == x`, and `async for x in s` iterates. Of the operators, those that change
+    the set are its methods (`a |= b` is `await a.update(b)`); for a new set in Redis, `copy` first.
     """
 
     @classmethod
     async def create(
-        cls, iterable: Iterable[U] = (), /, *, redis: Any = None, key: str | bytes = ""
+        cls, iterable: Elements[U] = (), /, *, redis: Any = None, key: str | bytes = ""
     ) -> AIORedisSet[U]:
         """Return a set at *key* which has the items of *iterable*.
 
@@ -597,24 +613,25 @@ class AIORedisSet(SetPlans[T], Async):
         O(k); 1 round trip; atomic.
         """
         new = cast("AIORedisSet[U]", cls(redis=redis, key=key))
-        await new._perform(new._create("SADD", _spelled(iterable)))
+        await new._perform(new._fill(iterable))
         return new
 
     @operation
     def has(self, item: object, /) -> Plan[bool]:
-        """Return whether *item* is a member.
+        """Return whether *item* is a member: `item in s`.
 
         O(1); 1 round trip; atomic.
         """
         return self._has(item)
 
-    @operation
-    def size(self) -> Op[int]:
-        """Return the number of members.
+    async def equals(self, other: object, /) -> bool:
+        """Return whether *other* is a set with the same members: `s == other`.
 
-        O(1); 1 round trip; atomic.
+        O(n + k); 1 round trip; atomic.
         """
-        return self._size()
+        if not _is_set(other) and not _is_set_plans(other):
+            return False
+        return await self._perform(self._equals(other))
 
     def __aiter__(self) -> AsyncIterator[T]:
         """Yield the members, in no order.
@@ -622,11 +639,3 @@ class AIORedisSet(SetPlans[T], Async):
         O(n); 1 round trip per 1000 items; not atomic.
         """
         return self._walk(self._members, START)
-
-    @operation
-    def copy(self) -> Steps[AIORedisSet[T]]:
-        """Return a copy: an AIORedisSet with a temporary key.
-
-        O(n); 1 round trip; atomic.
-        """
-        return (yield from self._copied())
