@@ -8,7 +8,7 @@ trims afterwards, so that the key neither vanishes on the way nor loses its expi
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable, MutableSequence
+from collections.abc import MutableSequence
 from operator import index as as_index
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar, cast
 
@@ -17,14 +17,15 @@ from redis.exceptions import ResponseError
 from pottery._json import encode, spellings
 from pottery._plan import Op, nothing, operation, same, whole
 from pottery._script import Script
-from pottery.base import PAGE, WHOLE, Base, Container, warn_about
+from pottery.base import PAGE, WHOLE, AIOContainer, Base, Container, warn_about
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
 
-    from typing_extensions import Self
+    from typing_extensions import Self, TypeIs
 
     from pottery._plan import Plan, Steps
+    from pottery.base import Elements
 
 T = TypeVar("T")
 
@@ -188,6 +189,7 @@ class SequencePlans(Base, Generic[T]):
     """What any sequence asks of Redis."""
 
     _noun: ClassVar[str]  # of the builtin, as its error messages have it
+    _builtin: ClassVar[type]  # what is compared and concatenated with this
 
     _maxlen: int | None = None
 
@@ -205,15 +207,15 @@ class SequencePlans(Base, Generic[T]):
         return self._push("RPUSH", [encode(item)])
 
     @operation
-    def extend(self, iterable: Iterable[T], /) -> Steps[None]:
+    def extend(self, iterable: Elements[T], /) -> Steps[None]:
         """Add all items of *iterable* at the right end.
 
         O(k); 1 round trip; atomic.
         """
-        if isinstance(iterable, SequencePlans) and self._is_beside(iterable):
+        if _is_sequence(iterable) and self._is_beside(iterable):
             yield from JOIN((self.key, iterable.key), ("last", self._most()), nothing)
         else:
-            yield from self._push("RPUSH", spelled(iterable))
+            yield from self._push("RPUSH", spelled((yield from self._taken(iterable))))
 
     def _push(self, command: str, texts: Sequence[str]) -> Plan[None]:
         if len(texts) == 1:
@@ -230,6 +232,17 @@ class SequencePlans(Base, Generic[T]):
     _nothing_to_pop: ClassVar[str]
 
     # --- by index
+
+    def _place(self, index: Any) -> int:
+        """Return what stands between brackets as an integer; the errors are the builtin's."""
+        try:
+            return ssize(index)
+        except TypeError:
+            raise TypeError(self._wrong_index.format(type(index).__name__)) from None
+        except OverflowError:
+            raise IndexError("cannot fit 'int' into an index-sized integer") from None
+
+    _wrong_index: ClassVar[str]
 
     @operation
     def insert(self, index: int, item: T, /) -> Steps[None]:
@@ -292,7 +305,7 @@ class SequencePlans(Base, Generic[T]):
         return (yield from INDEX((self.key,), (*bounds, *texts), _found))
 
     def _search(self, item: object, start: int | None, stop: int | None) -> Steps[int | None]:
-        items = yield from whole(self._items, 0)
+        items = yield from self._elements()
         low, high, _ = slice(start, stop).indices(len(items))
         places = range(low, high)
         return next((at for at in places if items[at] is item or items[at] == item), None)
@@ -306,7 +319,7 @@ class SequencePlans(Base, Generic[T]):
         texts = spellings(item)
         if texts is not None:
             return (yield from COUNT((self.key,), texts, int))
-        return (yield from whole(self._items, 0)).count(cast("T", item))
+        return (yield from self._elements()).count(cast("T", item))
 
     @operation
     def remove(self, item: object, /) -> Steps[None]:
@@ -356,7 +369,10 @@ class SequencePlans(Base, Generic[T]):
 
         O(n); 1 round trip per 1000 items; not atomic.
         """
-        return (yield from whole(self._items, 0))
+        return self._elements()
+
+    def _elements(self) -> Steps[list[T]]:
+        return whole(self._items, 0)
 
     def _size(self) -> Op[int]:
         return Op(("LLEN", self.key), int, repeatable=True)
@@ -391,15 +407,25 @@ class SequencePlans(Base, Generic[T]):
         bounds = str(-passed - size), str(-passed - 1)
         return Op(("LRANGE", self.key, *bounds), page, repeatable=True)
 
-    # --- arithmetic
+    # --- comparison and arithmetic
 
-    def _joined(
-        self, new: Self, key: str | bytes | None, texts: Sequence[str] = (), *, first: bool = False
-    ) -> Steps[Self]:
-        """Put into *new* the elements of this one and of the one at *key*, or *texts*."""
-        sources = (self.key,) if key is None else (self.key, key)
+    def _is_like(self, other: object) -> bool:
+        return getattr(other, "_noun", None) == self._noun or isinstance(other, self._builtin)
+
+    def _compared(self, other: Elements[Any], how: str) -> Steps[bool]:
+        mine = self._builtin((yield from self._elements()))
+        theirs = self._builtin((yield from self._taken(other)))
+        return cast("bool", getattr(mine, how)(theirs))
+
+    def _joined(self, new: Self, other: Elements[Any], *, first: bool) -> Steps[Self]:
+        """Put into *new* the elements of this one, and of *other* after or before them."""
+        keys, texts = [self.key], list[str]()
+        if _is_sequence(other) and self._is_beside(other):
+            keys.insert(0 if first else 1, other.key)
+        else:
+            texts = spelled((yield from self._taken(other)))
         order = "first" if first else "last"
-        yield from JOIN((new.key, *sources), (order, new._most(), *texts), nothing)
+        yield from JOIN((new.key, *keys), (order, new._most(), *texts), nothing)
         return new
 
     def _repeated(self, times: int) -> Steps[Self]:
@@ -415,6 +441,10 @@ class SequencePlans(Base, Generic[T]):
     def _append_itself(self, key: str | bytes, times: int) -> Steps[None]:
         if not (yield from REPEAT((key, self.key), (str(times), self._most()))):
             raise MemoryError
+
+
+def _is_sequence(operand: object) -> TypeIs[SequencePlans[Any]]:
+    return isinstance(operand, SequencePlans)
 
 
 def _found(reply: int | None) -> int | None:
@@ -435,21 +465,12 @@ class RedisSequence(SequencePlans[T], Container, MutableSequence[T]):  # noqa: P
     The mixins of MutableSequence would ask for one element after the other; none is left.
     """
 
-    _builtin: ClassVar[type]  # what is compared and concatenated with this
-
     def _place(self, index: Any) -> int:
         """Return *index* as an integer, with a warning if it is neither end."""
-        try:
-            at = ssize(index)
-        except TypeError:
-            raise TypeError(self._wrong_index.format(type(index).__name__)) from None
-        except OverflowError:
-            raise IndexError("cannot fit 'int' into an index-sized integer") from None
+        at = super()._place(index)
         if at not in (0, -1):
             warn_about("a middle index of", self, 4)
         return at
-
-    _wrong_index: ClassVar[str]
 
     def __len__(self) -> int:
         """Return the number of elements.
@@ -508,16 +529,10 @@ class RedisSequence(SequencePlans[T], Container, MutableSequence[T]):  # noqa: P
 
     def _concatenate(self, other: Any, *, first: bool) -> Self:
         new = self._like_operand(other if first else self)
-        if isinstance(other, Base) and self._is_beside(other):
-            return self._perform(self._joined(new, other.key))
-        items: Any = other
-        return self._perform(self._joined(new, None, spelled(items), first=first))
+        return self._perform(self._joined(new, other, first=first))
 
     def _like_operand(self, _left: Any) -> Self:
         return self._like()
-
-    def _is_like(self, other: object) -> bool:
-        return getattr(other, "_noun", None) == self._noun or isinstance(other, self._builtin)
 
     def __mul__(self, times: int) -> Self:
         """Return a sequence of the elements *times* times over, with a temporary key.
@@ -575,13 +590,81 @@ class RedisSequence(SequencePlans[T], Container, MutableSequence[T]):  # noqa: P
         if not self._is_like(other):
             return cast("bool", NotImplemented)
         warn_about("comparing", self, 4)
-        # iter(), since list() asks what it is given for its length first.
-        mine, theirs = self._builtin(iter(self)), self._builtin(iter(other))
-        return cast("bool", getattr(mine, how)(theirs))
+        return self._perform(self._compared(other, how))
 
     def _shown_elements(self) -> str:
         warn_about("repr of", self, 4)
         return repr(self._shown(self._perform(whole(self._texts, 0)), self._decode))
+
+
+class AIOSequence(SequencePlans[T], AIOContainer):
+    """The verbs of a sequence, awaited: what AIORedisList and AIORedisDeque share."""
+
+    @operation
+    def has(self, item: object, /) -> Steps[bool]:
+        """Return whether an element equals *item*: `item in x`.
+
+        O(n); 1 round trip; atomic.
+        """
+        return self._has(item)
+
+    async def equals(self, other: object, /) -> bool:
+        """Return whether *other* is of the same kind, with equal elements: `x == other`.
+
+        O(n); 1 round trip per 1000 items; not atomic.
+        """
+        return self._is_like(other) and await self._perform(
+            self._compared(cast("Any", other), "__eq__")
+        )
+
+    @operation
+    def fetch(self, index: int, /) -> Steps[T]:
+        """Return the element at *index*: `x[index]`.
+
+        Raises IndexError if there is none.
+        O(1) at the ends, else O(n); 1 round trip; atomic.
+        """
+        return self._fetch(self._place(index))
+
+    @operation
+    def set(self, index: int, value: T, /) -> Steps[None]:
+        """Replace the element at *index*: `x[index] = value`.
+
+        Raises IndexError if there is none.
+        O(1) at the ends, else O(n); 1 round trip; atomic.
+        """
+        return self._store(self._place(index), value)
+
+    @operation
+    def delete(self, index: int, /) -> Steps[None]:
+        """Remove the element at *index*: `del x[index]`.
+
+        Raises IndexError if there is none.
+        O(1) at the ends, else O(n); 1 round trip; atomic.
+        """
+        return self._delete(self._place(index))
+
+    @operation
+    def repeat(self, times: int, /) -> Plan[None]:
+        """Repeat the elements *times* times in place: `x *= times`.
+
+        O(n times); 1 round trip; atomic.
+        """
+        return self._repeat(_times(times))
+
+    def __aiter__(self) -> AsyncIterator[T]:
+        """Yield the elements.
+
+        O(n); 1 round trip per 1000 items; not atomic.
+        """
+        return self._walk(self._items, 0)
+
+    def reversed(self) -> AsyncIterator[T]:
+        """Yield the elements from the last to the first: `reversed(x)`.
+
+        O(n); 1 round trip per 1000 items; not atomic.
+        """
+        return self._walk(self._items_backwards, 0)
 
 
 def ssize(number: Any) -> int:

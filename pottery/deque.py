@@ -1,22 +1,24 @@
-"""RedisDeque: `collections.deque` in Redis."""
+"""RedisDeque and AIORedisDeque: `collections.deque` in Redis."""
 
 from __future__ import annotations
 
 from collections import deque
-from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, TypeVar, cast
 
 from pottery._plan import Done, Op, nothing, operation
 from pottery._script import Script
-from pottery._sequence import RedisSequence, SequencePlans, spelled, ssize
+from pottery._sequence import AIOSequence, RedisSequence, SequencePlans, spelled, ssize
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Sequence
 
     from typing_extensions import Self
 
     from pottery._plan import Plan, Steps
+    from pottery.base import Elements
 
 T = TypeVar("T")
+U = TypeVar("U")
 
 PUSH = Script("""
 -- KEYS[1] list; ARGV[1] command, ARGV[2] and ARGV[3] which indices are kept, ARGV[4..] elements
@@ -47,6 +49,8 @@ class DequePlans(SequencePlans[T]):
     """What RedisDeque asks of Redis beyond what any sequence does."""
 
     _noun: ClassVar[str] = "deque"
+    _builtin: ClassVar[type] = deque
+    _wrong_index: ClassVar[str] = "sequence index must be integer, not '{}'"
     _nothing_to_pop: ClassVar[str] = "pop from an empty deque"
     _no_such_place: ClassVar[str] = "deque index out of range"
 
@@ -59,6 +63,16 @@ class DequePlans(SequencePlans[T]):
         twin = super()._like()
         twin._maxlen = self._maxlen
         return twin
+
+    def _fill(self, items: Elements[T]) -> Steps[None]:
+        """Create the deque of the last *maxlen* items, if there are any; else look for too many."""
+        texts, most = spelled((yield from self._taken(items))), self._maxlen
+        if most is not None:
+            texts = texts[-most:] if most else []
+        if texts or most is None or self._is_temporary:
+            yield from self._create("RPUSH", texts)
+        elif (yield from self._size()) > most:
+            raise IndexError(f"key {self.key!r} holds more than maxlen={most} elements")
 
     def _push(self, command: str, texts: Sequence[str]) -> Plan[None]:
         """Push at one end; what is too much falls off the other."""
@@ -79,12 +93,12 @@ class DequePlans(SequencePlans[T]):
         return self._push("LPUSH", spelled([item]))
 
     @operation
-    def extendleft(self, iterable: Iterable[T], /) -> Plan[None]:
+    def extendleft(self, iterable: Elements[T], /) -> Steps[None]:
         """Add the items of *iterable* at the left end, one after the other, so in reversed order.
 
         O(k); 1 round trip; atomic.
         """
-        return self._push("LPUSH", spelled(iterable))
+        yield from self._push("LPUSH", spelled((yield from self._taken(iterable))))
 
     @operation
     def pop(self) -> Steps[T]:
@@ -128,12 +142,9 @@ class RedisDeque(DequePlans[T], RedisSequence[T]):  # type: ignore[misc]
     miss what others write meanwhile.
     """
 
-    _builtin: ClassVar[type] = deque
-    _wrong_index: ClassVar[str] = "sequence index must be integer, not '{}'"
-
     def __init__(
         self,
-        iterable: Iterable[T] = (),
+        iterable: Elements[T] = (),
         maxlen: int | None = None,
         *,
         redis: Any = None,
@@ -146,14 +157,8 @@ class RedisDeque(DequePlans[T], RedisSequence[T]):  # type: ignore[misc]
         O(k); 1 round trip; atomic.
         """
         super().__init__(redis=redis, key=key)
-        self._maxlen = maxlen = _checked(maxlen)
-        texts = spelled(iterable)
-        if maxlen is not None:
-            texts = texts[-maxlen:] if maxlen else []
-        if texts or maxlen is None or self._is_temporary:
-            self._perform(self._create("RPUSH", texts))
-        elif len(self) > maxlen:
-            raise IndexError(f"key {self.key!r} holds more than maxlen={maxlen} elements")
+        self._maxlen = _checked(maxlen)
+        self._perform(self._fill(iterable))
 
     def _like_operand(self, left: Any) -> RedisDeque[T]:
         new = self._like()
@@ -188,6 +193,47 @@ class RedisDeque(DequePlans[T], RedisSequence[T]):  # type: ignore[misc]
         """
         bound = "" if self.maxlen is None else f", maxlen={self.maxlen}"
         return f"{type(self).__name__}({self._shown_elements()}{bound})"
+
+
+class AIORedisDeque(DequePlans[T], AIOSequence[T]):
+    """A `RedisDeque` for asyncio: the same methods, awaited, and verbs where `deque` has syntax.
+
+    Stored as a RedisDeque is.
+
+    Differs from `RedisDeque`: `await d.fetch(i)` is `d[i]`, `await d.set(i, x)` is `d[i] = x`,
+    `await d.delete(i)` is `del d[i]`, `await d.has(x)` is `x in d`, `await d.size()` is `len(d)`,
+    `await d.equals(x)` is `d == x`, `await d.extend(x)` is `d += x`, and `await d.repeat(n)` is
+    `d *= n`; `async for x in d` iterates. For a new deque in Redis, `copy` first.
+    """
+
+    def __init__(
+        self, *, maxlen: int | None = None, redis: Any = None, key: str | bytes = ""
+    ) -> None:
+        """Attach to *key*; whether it holds more than *maxlen* elements is seen only by `create`.
+
+        O(1); 0 round trips; atomic.
+        """
+        super().__init__(redis=redis, key=key)
+        self._maxlen = _checked(maxlen)
+
+    @classmethod
+    async def create(
+        cls,
+        iterable: Elements[U] = (),
+        maxlen: int | None = None,
+        *,
+        redis: Any = None,
+        key: str | bytes = "",
+    ) -> AIORedisDeque[U]:
+        """Return a deque at *key* which has the last *maxlen* items of *iterable*.
+
+        Raises KeyExistsError if there are items and the key exists already; IndexError if there are
+        none and the key holds more than *maxlen* elements, which the next append would delete.
+        O(k); 1 round trip; atomic.
+        """
+        new = cast("AIORedisDeque[U]", cls(maxlen=maxlen, redis=redis, key=key))
+        await new._perform(new._fill(iterable))
+        return new
 
 
 def _checked(maxlen: Any) -> int | None:

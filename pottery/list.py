@@ -1,4 +1,4 @@
-"""RedisList: `list` in Redis."""
+"""RedisList and AIORedisList: `list` in Redis."""
 
 from __future__ import annotations
 
@@ -13,20 +13,23 @@ from pottery._sequence import (
     BOUNDS,
     REPLACE,
     TAKE,
+    AIOSequence,
     RedisSequence,
     SequencePlans,
     spelled,
     ssize,
     text_of_bound,
 )
-from pottery.base import WHOLE
+from pottery.base import WHOLE, is_stored
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from pottery._plan import Plan, Steps
+    from pottery.base import Elements
 
 T = TypeVar("T")
+U = TypeVar("U")
 
 SPLICE = Script(
     BOUNDS
@@ -104,8 +107,14 @@ class ListPlans(SequencePlans[T]):
     """What RedisList asks of Redis beyond what any sequence does."""
 
     _noun: ClassVar[str] = "list"
+    _builtin: ClassVar[type] = list
+    _wrong_index: ClassVar[str] = "list indices must be integers or slices, not {}"
     _nothing_to_pop: ClassVar[str] = "pop from empty list"
     _no_such_place: ClassVar[str] = "list assignment index out of range"
+
+    def _fill(self, items: Elements[T]) -> Steps[None]:
+        """Create the list of *items*, if there are any."""
+        yield from self._create("RPUSH", spelled((yield from self._taken(items))))
 
     @operation
     def pop(self, index: int = -1, /) -> Plan[T]:
@@ -170,13 +179,13 @@ class ListPlans(SequencePlans[T]):
 
     def _replace(self, where: slice[Any, Any, Any], items: Any) -> Steps[None]:
         start, stop, step = _parts(where)
-        if not isinstance(items, Iterable):
+        if not isinstance(items, Iterable) and not is_stored(items):
             raise TypeError(
                 "can only assign an iterable"
                 if step == 1
                 else "must assign iterable to extended slice"
             )
-        texts = spelled(cast("Iterable[Any]", items))
+        texts = spelled((yield from self._taken(cast("Elements[Any]", items))))
         if step == 1:
             bounds = text_of_bound(start), text_of_bound(stop)
             yield from SPLICE((self.key,), (*bounds, *texts), nothing)
@@ -233,11 +242,8 @@ class RedisList(ListPlans[T], RedisSequence[T]):
     may see or miss what others write meanwhile. A sort that fails leaves the list as it was.
     """
 
-    _builtin: ClassVar[type] = list
-    _wrong_index: ClassVar[str] = "list indices must be integers or slices, not {}"
-
     def __init__(
-        self, iterable: Iterable[T] = (), /, *, redis: Any = None, key: str | bytes = ""
+        self, iterable: Elements[T] = (), /, *, redis: Any = None, key: str | bytes = ""
     ) -> None:
         """Attach to *key*; if *iterable* has items, create the list.
 
@@ -245,7 +251,7 @@ class RedisList(ListPlans[T], RedisSequence[T]):
         O(k); 1 round trip; atomic.
         """
         super().__init__(redis=redis, key=key)
-        self._perform(self._create("RPUSH", spelled(iterable)))
+        self._perform(self._fill(iterable))
 
     @overload
     def __getitem__(self, index: int) -> T: ...
@@ -292,3 +298,68 @@ class RedisList(ListPlans[T], RedisSequence[T]):
         O(n); 1 round trip per 1000 items; not atomic.
         """
         return f"{type(self).__name__}{self._shown_elements()}"
+
+
+class AIORedisList(ListPlans[T], AIOSequence[T]):
+    """A `RedisList` for asyncio: the same methods, awaited, and verbs where `list` has syntax.
+
+    Stored as a RedisList is.
+
+    Differs from `RedisList`: `await l.fetch(i)` is `l[i]`, `await l.set(i, x)` is `l[i] = x`,
+    `await l.delete(i)` is `del l[i]`, and `slice`, `set_slice` and `delete_slice` are the same for
+    slices. `await l.has(x)` is `x in l`, `await l.size()` is `len(l)`, `await l.equals(x)` is
+    `l == x`, `await l.extend(x)` is `l += x`, and `await l.repeat(n)` is `l *= n`; `async for x in
+    l` iterates. For a new list in Redis, `copy` first.
+    """
+
+    @classmethod
+    async def create(
+        cls, iterable: Elements[U] = (), /, *, redis: Any = None, key: str | bytes = ""
+    ) -> AIORedisList[U]:
+        """Return a list at *key* which has the items of *iterable*.
+
+        Raises KeyExistsError if there are items and the key exists already.
+        O(k); 1 round trip; atomic.
+        """
+        new = cast("AIORedisList[U]", cls(redis=redis, key=key))
+        await new._perform(new._fill(iterable))
+        return new
+
+    @operation
+    def slice(
+        self, start: int | None, stop: int | None, step: int | None = None, /
+    ) -> Steps[list[T]]:
+        """Return the elements of a slice as a `list`: `l[start:stop:step]`.
+
+        A slice is one command, however long; to read a long list in pages, iterate.
+
+        O(1) at the ends, else O(n); 1 round trip; atomic.
+        """
+        return self._slice(slice(start, stop, step))
+
+    @operation
+    def set_slice(
+        self,
+        start: int | None,
+        stop: int | None,
+        items: Elements[T],
+        /,
+        *,
+        step: int | None = None,
+    ) -> Steps[None]:
+        """Put *items* in the place of a slice: `l[start:stop:step] = items`.
+
+        Raises ValueError if *step* is not 1 and there are more or fewer items than it takes.
+        O(1) at the ends, else O(n); 1 round trip; atomic.
+        """
+        return self._replace(slice(start, stop, step), items)
+
+    @operation
+    def delete_slice(
+        self, start: int | None, stop: int | None, step: int | None = None, /
+    ) -> Steps[None]:
+        """Remove the elements of a slice: `del l[start:stop:step]`.
+
+        O(1) at the ends, else O(n); 1 round trip; atomic.
+        """
+        return self._delete_slice(slice(start, stop, step))
