@@ -2,9 +2,9 @@
 
 from pottery._json import PotteryEncoder
 from pottery.bloom import AIOBloomFilter, BloomFilter
-from pottery.counter import RedisCounter
-from pottery.deque import RedisDeque
-from pottery.dict import RedisDict
+from pottery.counter import AIORedisCounter, RedisCounter
+from pottery.deque import AIORedisDeque, RedisDeque
+from pottery.dict import AIORedisDict, RedisDict
 from pottery.exceptions import (
     DecodeError,
     ExtendUnlockedLock,
@@ -22,7 +22,7 @@ from pottery.exceptions import (
     TooManyExtensions,
 )
 from pottery.hyperloglog import AIOHyperLogLog, HyperLogLog
-from pottery.list import RedisList
+from pottery.list import AIORedisList, RedisList
 from pottery.redlock import AIORedlock, Redlock, synchronize
 from pottery.set import AIORedisSet, RedisSet
 from pottery.timer import ContextTimer
@@ -32,6 +32,10 @@ __version__ = "4.0.0.dev0"
 __all__ = [
     "AIOBloomFilter",
     "AIOHyperLogLog",
+    "AIORedisCounter",
+    "AIORedisDeque",
+    "AIORedisDict",
+    "AIORedisList",
     "AIORedisSet",
     "AIORedlock",
     "BloomFilter",

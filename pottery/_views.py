@@ -1,16 +1,19 @@
-"""The views of a RedisDict: what its `keys`, `values` and `items` return."""
+"""The views of a RedisDict or AIORedisDict: what its `keys`, `values` and `items` return."""
 
 from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import ItemsView, Iterable, KeysView, Mapping, Set, ValuesView
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, TypeVar, cast
+from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast
 
+from pottery._plan import whole
 from pottery.base import MISSING, START
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import AsyncIterator, Iterator
+
+    from pottery._plan import Page, Steps
 
 K = TypeVar("K")
 L = TypeVar("L")
@@ -18,14 +21,33 @@ T = TypeVar("T")
 V = TypeVar("V")
 
 
-class RedisDictView(Set[T]):  # noqa: PLW1641 - no hash, as views of dict
+class Reading:
+    """What a blocking view says of its dict, so that others can read it by a plan."""
+
+    _mapping: Any  # the RedisDict
+
+    @property
+    def redis(self) -> Any:
+        """The client of the dict."""
+        return self._mapping.redis
+
+    @property
+    def _client_type(self) -> Any:
+        return self._mapping._client_type
+
+    def _page(self, position: Any) -> Any:
+        raise NotImplementedError
+
+    def _elements(self) -> Steps[list[Any]]:
+        return whole(self._page, START)
+
+
+class RedisDictView(Reading, Set[T]):  # noqa: PLW1641 - no hash, as views of dict
     """What the views of the keys and of the items of a RedisDict have in common.
 
     The operators of the abstract base class would ask for one element after the other. These read
     the dict once, into a builtin one, and leave the rest to its view: a result is a plain `set`.
     """
-
-    _mapping: Any  # the RedisDict
 
     @property
     def mapping(self) -> Mapping[Any, Any]:
@@ -138,6 +160,9 @@ def _builtin(other: T) -> T:
 class RedisDictKeys(RedisDictView[K], KeysView[K]):
     """A view of the keys of a RedisDict, as `dict.keys()` is one of those of a `dict`."""
 
+    def _page(self, position: Any) -> Any:
+        return self._mapping._keys(position)
+
     def _read(self) -> KeysView[K]:
         return dict.fromkeys(self._mapping).keys()
 
@@ -151,6 +176,9 @@ class RedisDictKeys(RedisDictView[K], KeysView[K]):
 
 class RedisDictItems(RedisDictView["tuple[K, V]"], ItemsView[K, V]):
     """A view of the items of a RedisDict, as `dict.items()` is one of those of a `dict`."""
+
+    def _page(self, position: Any) -> Any:
+        return self._mapping._items(position)
 
     def _read(self) -> KeysView[tuple[K, V]]:
         return cast("KeysView[tuple[K, V]]", self._mapping.to_dict().items())
@@ -171,7 +199,7 @@ class RedisDictItems(RedisDictView["tuple[K, V]"], ItemsView[K, V]):
 
         O(n); 1 round trip per 1000 items; not atomic.
         """
-        return cast("Iterator[tuple[K, V]]", self._mapping._walk(self._mapping._items, START))
+        return cast("Iterator[tuple[K, V]]", self._mapping._walk(self._page, START))
 
     def __repr__(self) -> str:
         """Return `RedisDictItems([...])`.
@@ -181,10 +209,11 @@ class RedisDictItems(RedisDictView["tuple[K, V]"], ItemsView[K, V]):
         return f"{type(self).__name__}({self._mapping._all_shown()})"
 
 
-class RedisDictValues(ValuesView[V]):
+class RedisDictValues(Reading, ValuesView[V]):
     """A view of the values of a RedisDict, as `dict.values()` is one of those of a `dict`."""
 
-    _mapping: Any  # the RedisDict
+    def _page(self, position: Any) -> Any:
+        return self._mapping._values(position)
 
     @property
     def mapping(self) -> Mapping[Any, V]:
@@ -203,7 +232,7 @@ class RedisDictValues(ValuesView[V]):
 
         O(n); 1 round trip per 1000 items; not atomic.
         """
-        return cast("Iterator[V]", self._mapping._walk(self._mapping._values, START))
+        return cast("Iterator[V]", self._mapping._walk(self._page, START))
 
     def __reversed__(self) -> Iterator[V]:
         """Yield the values, the last one first.
@@ -218,3 +247,27 @@ class RedisDictValues(ValuesView[V]):
         O(n); 1 round trip per 1000 items; not atomic.
         """
         return f"{type(self).__name__}({[value for _, value in self._mapping._all_shown()]})"
+
+
+class AIORedisDictView(Generic[T]):
+    """The keys, values or items of an AIORedisDict, read anew whenever they are iterated."""
+
+    def __init__(self, mapping: Any, page: Page[T]) -> None:
+        """Remember the dict, and how a page of it is read.
+
+        O(1); 0 round trips; atomic.
+        """
+        self.redis = mapping.redis
+        self._client_type = mapping._client_type
+        self._walk = mapping._walk
+        self._page = page
+
+    def _elements(self) -> Steps[list[T]]:
+        return whole(self._page, START)
+
+    def __aiter__(self) -> AsyncIterator[T]:
+        """Yield what the view is of.
+
+        O(n); 1 round trip per 1000 items; not atomic.
+        """
+        return cast("AsyncIterator[T]", self._walk(self._page, START))

@@ -1,4 +1,4 @@
-"""RedisCounter: `collections.Counter` in Redis.
+"""RedisCounter and AIORedisCounter: `collections.Counter` in Redis.
 
 Short integers are added by the server, unread. With other counts (floats, integers of any size)
 Python computes, and the server puts the result in the place of exactly those counts that were read;
@@ -15,10 +15,10 @@ from typing import TYPE_CHECKING, Any, NoReturn, TypeAlias, TypeVar, cast, overl
 from redis.exceptions import ResponseError
 
 from pottery._json import encode, encode_key, find_key
-from pottery._plan import Op, at, nothing, operation, whole
+from pottery._plan import Op, nothing, operation, whole
 from pottery._script import Script
 from pottery.base import MOST_ARGUMENTS, START, warn_about
-from pottery.dict import DictPlans, RedisDict, braced, is_mapping, plain
+from pottery.dict import AIORedisDict, DictPlans, RedisDict, braced, is_dict_plans, is_mapping
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -28,10 +28,15 @@ if TYPE_CHECKING:
 
     from pottery._plan import Steps
     from pottery._wire import Argument
+    from pottery.base import Elements
 
 T = TypeVar("T")
 U = TypeVar("U")
 
+Counts: TypeAlias = "Elements[T] | Mapping[T, int] | DictPlans[T, int] | None"
+"""What is counted: elements, or else counts."""
+Counted: TypeAlias = "SupportsItems[T, int] | CounterPlans[T]"
+"""What a counter is computed with."""
 Operand: TypeAlias = "dict[bytes, Any]"
 """Counts by the text of their elements."""
 
@@ -147,7 +152,7 @@ class CounterPlans(DictPlans[T, int]):
 
     @operation
     def update(  # pyright: ignore[reportIncompatibleVariableOverride]  # as that of Counter
-        self, iterable: Iterable[T] | Mapping[T, int] | None = None, /, **kwargs: int
+        self, iterable: Counts[T] = None, /, **kwargs: int
     ) -> Steps[None]:
         """Add 1 for each element of *iterable*, or its counts if it is a mapping, and *kwargs*.
 
@@ -163,9 +168,7 @@ class CounterPlans(DictPlans[T, int]):
         return self._count("update", iterable, kwargs)
 
     @operation
-    def subtract(
-        self, iterable: Iterable[T] | Mapping[T, int] | None = None, /, **kwargs: int
-    ) -> Steps[None]:
+    def subtract(self, iterable: Counts[T] = None, /, **kwargs: int) -> Steps[None]:
         """Subtract 1 for each element of *iterable*, or its counts if it is a mapping.
 
         Counts may become zero or negative, and stay. For the round trips see `update`.
@@ -217,9 +220,9 @@ class CounterPlans(DictPlans[T, int]):
             args += (field, texts.get(field, ""), new)
         return (yield from REPLACE((self.key,), args, bool))
 
-    def _merge(self, how: str, other: SupportsItems[T, int]) -> Steps[None]:
+    def _merge(self, how: str, other: Counted[T]) -> Steps[None]:
         """Change the counts, and keep the positive ones, as the method *how* of Counter does."""
-        items = other if self._is_alike(other) else dict(other.items())
+        items = other if is_dict_plans(other) else dict(other.items())
         operand = yield from self._operand(items)
         if not (
             _are_short(operand) and (yield from MERGE((self.key,), (SIGNS[how], *_texts(operand))))
@@ -249,14 +252,13 @@ class CounterPlans(DictPlans[T, int]):
         """Return counts by the texts of elements, as a Counter if elements are to be counted."""
         if arg is None:
             return {}
-        if self._is_alike(arg):
-            raws = yield from at(arg.redis, whole(arg._texts, START))
+        if is_dict_plans(arg):
+            raws = yield from self._read(arg, whole(arg._texts, START))
             return dict(zip(raws[::2], arg._decode_many(raws[1::2]), strict=True))
         if is_mapping(arg):
             return _spelled(arg)
-        return Counter(
-            {text.encode(): count for text, count in Counter(map(encode_key, arg)).items()}
-        )
+        texts = Counter(map(encode_key, (yield from self._taken(arg))))
+        return Counter({text.encode(): count for text, count in texts.items()})
 
     def _decoded(self, texts: Mapping[bytes, bytes]) -> dict[bytes, Any]:
         return dict(zip(texts, self._decode_many(list(texts.values())), strict=True))
@@ -300,6 +302,22 @@ class CounterPlans(DictPlans[T, int]):
 
     def _counter(self) -> Steps[Counter[T]]:
         return Counter(dict((yield from whole(self._items, START))))
+
+    # --- comparison and arithmetic, by Python
+
+    def _equals(self, other: Any) -> Steps[bool]:
+        return (yield from self._computed(other, lambda ours, theirs: bool(ours == theirs)))
+
+    def _computed(self, other: Any, operate: Callable[[Counter[Any], Any], U]) -> Steps[U]:
+        mine = yield from self._counter()
+        return operate(mine, (yield from self._native(other)))
+
+    def _native(self, other: Any) -> Steps[Any]:
+        """Return what Python compares and computes with in the place of *other*."""
+        if isinstance(other, Counter):
+            return cast("Counter[Any]", other)
+        items = yield from self._plain(other)
+        return Counter(items) if isinstance(other, CounterPlans) else items
 
 
 def _texts(counts: Operand) -> list[Argument]:
@@ -347,7 +365,7 @@ class RedisCounter(CounterPlans[T], RedisDict[T, int]):  # type: ignore[misc]  #
     @overload
     def __init__(
         self,
-        iterable: Iterable[T] | Mapping[T, int] | None = None,
+        iterable: Counts[T] = None,
         /,
         *,
         redis: Any = None,
@@ -356,7 +374,7 @@ class RedisCounter(CounterPlans[T], RedisDict[T, int]):  # type: ignore[misc]  #
     @overload
     def __init__(
         self: RedisCounter[str],
-        iterable: Iterable[str] | Mapping[str, int] | None = None,
+        iterable: Counts[str] = None,
         /,
         *,
         redis: Any = None,
@@ -414,7 +432,7 @@ class RedisCounter(CounterPlans[T], RedisDict[T, int]):  # type: ignore[misc]  #
         if not is_mapping(other):
             return NotImplemented
         warn_about("comparing", self)
-        return bool(self.to_counter() == _native(other))
+        return self._perform(self._equals(other))
 
     def __le__(self, other: Counter[Any] | RedisCounter[Any]) -> bool:
         """Return whether no count is above that in *other*.
@@ -452,7 +470,7 @@ class RedisCounter(CounterPlans[T], RedisDict[T, int]):  # type: ignore[misc]  #
     def _compute(self, other: object, operate: Callable[[Counter[Any], Counter[Any]], U]) -> U:
         if not _is_counter(other):
             return cast("U", NotImplemented)
-        return operate(self.to_counter(), _native(other))
+        return self._perform(self._computed(other, operate))
 
     # --- arithmetic: a plain Counter of what is positive
 
@@ -563,12 +581,155 @@ class RedisCounter(CounterPlans[T], RedisDict[T, int]):  # type: ignore[misc]  #
         return self
 
 
-def _is_counter(other: object) -> TypeIs[Counter[Any] | RedisCounter[Any]]:
-    return isinstance(other, (Counter, RedisCounter))
+def _is_counter(other: object) -> TypeIs[Counter[Any] | CounterPlans[Any]]:
+    return isinstance(other, (Counter, CounterPlans))
 
 
-def _native(other: Any) -> Any:
-    """Return what Python compares and computes with in the place of *other*."""
-    if isinstance(other, RedisCounter):
-        return cast("RedisCounter[Any]", other).to_counter()
-    return other if _is_counter(other) else plain(other)
+class AIORedisCounter(  # pyright: ignore[reportIncompatibleVariableOverride]  # as Counter's
+    CounterPlans[T], AIORedisDict[T, int]
+):
+    """A `RedisCounter` for asyncio: the same methods, awaited, and verbs for its operators.
+
+    Stored as a RedisCounter is.
+
+    Differs from `RedisCounter`: what AIORedisDict says of its verbs holds here too. As those of a
+    set do, `union` and `intersection` stand for `|` and `&`, as do `sum` and `difference` for `+`
+    and `-`: they give a plain `Counter`, and `sum_update` and the like change this one in Redis.
+    """
+
+    @overload  # type: ignore[override]  # as Counter differs from dict
+    @classmethod
+    async def create(
+        cls, iterable: Counts[U] = None, /, *, redis: Any = None, key: str | bytes = ""
+    ) -> AIORedisCounter[U]: ...
+    @overload
+    @classmethod
+    async def create(
+        cls,
+        iterable: Counts[str] = None,
+        /,
+        *,
+        redis: Any = None,
+        key: str | bytes = "",
+        **kwargs: int,
+    ) -> AIORedisCounter[str]: ...
+    @classmethod
+    async def create(  # pyright: ignore[reportIncompatibleMethodOverride]
+        cls, iterable: Any = None, /, *, redis: Any = None, key: str | bytes = "", **kwargs: Any
+    ) -> AIORedisCounter[Any]:
+        """Return a counter at *key* which has the elements of *iterable* and *kwargs*.
+
+        *iterable* gives elements, or is a mapping from elements to counts.
+        Raises KeyExistsError if there are elements and the key exists already.
+        O(k); 1 round trip; atomic.
+        """
+        new = await super().create(iterable, redis=redis, key=key, **kwargs)
+        return cast("AIORedisCounter[Any]", new)
+
+    @classmethod
+    def fromkeys(  # type: ignore[override]  # as that of Counter
+        cls, iterable: Iterable[Any], v: int | None = None
+    ) -> NoReturn:
+        """Raise NotImplementedError, as `Counter.fromkeys` does.
+
+        O(1); 0 round trips; atomic.
+        """
+        raise NotImplementedError(
+            "Counter.fromkeys() is undefined.  Use Counter(iterable) instead."
+        )
+
+    async def delete(self, key: object, /) -> None:
+        """Remove *key* and its count, if it is there: `del c[key]`.
+
+        O(1); 1 round trip; atomic.
+        """
+        await self._perform(self._delete(key))
+
+    async def sum(self, other: Counted[U], /) -> Counter[T | U]:
+        """Return the sums of the counts, as a `Counter` of those above zero: `c + other`.
+
+        O(n); 1 round trip per 1000 items; not atomic.
+        """
+        return await self._perform(
+            self._computed(other, lambda ours, theirs: ours + Counter(theirs))
+        )
+
+    async def difference(self, other: Counted[U], /) -> Counter[T | U]:
+        """Return these counts minus those of *other*, those above zero: `c - other`.
+
+        O(n); 1 round trip per 1000 items; not atomic.
+        """
+        return await self._perform(
+            self._computed(other, lambda ours, theirs: ours - Counter(theirs))
+        )
+
+    async def union(self, other: Counted[U], /) -> Counter[T | U]:
+        """Return the higher count of each element, those above zero: `c | other`.
+
+        O(n); 1 round trip per 1000 items; not atomic.
+        """
+        return await self._perform(
+            self._computed(other, lambda ours, theirs: ours | Counter(theirs))
+        )
+
+    async def intersection(self, other: Counted[Any], /) -> Counter[T]:
+        """Return the lower count of each element, those above zero: `c & other`.
+
+        O(n); 1 round trip per 1000 items; not atomic.
+        """
+        return await self._perform(
+            self._computed(other, lambda ours, theirs: ours & Counter(theirs))
+        )
+
+    async def issubset(self, other: Counted[Any], /) -> bool:
+        """Return whether no count is above that in *other*: `c <= other`.
+
+        O(n); 1 round trip per 1000 items; not atomic.
+        """
+        return await self._perform(
+            self._computed(other, lambda ours, theirs: ours <= Counter(theirs))
+        )
+
+    async def issuperset(self, other: Counted[Any], /) -> bool:
+        """Return whether no count is below that in *other*: `c >= other`.
+
+        O(n); 1 round trip per 1000 items; not atomic.
+        """
+        return await self._perform(
+            self._computed(other, lambda ours, theirs: ours >= Counter(theirs))
+        )
+
+    async def sum_update(self, other: Counted[T], /) -> None:
+        """Add the counts of *other*, then remove what is not above zero: `c += other`.
+
+        O(n + k); 1 round trip; atomic.
+        """
+        await self._perform(self._merge("__iadd__", other))
+
+    async def difference_update(self, other: Counted[T], /) -> None:
+        """Subtract the counts of *other*, then remove what is not above zero: `c -= other`.
+
+        O(n + k); 1 round trip; atomic.
+        """
+        await self._perform(self._merge("__isub__", other))
+
+    async def union_update(self, other: Counted[T], /) -> None:
+        """Set each count to the higher one, then remove what is not above zero: `c |= other`.
+
+        O(n + k); 1 round trip; atomic.
+        """
+        await self._perform(self._merge("__ior__", other))
+
+    async def intersection_update(self, other: Counted[T], /) -> None:
+        """Set each count to the lower one, then remove what is not above zero: `c &= other`.
+
+        O(n + k); 1 round trip; atomic.
+        """
+        await self._perform(self._merge("__iand__", other))
+
+    async def equals(self, other: object, /) -> bool:
+        """Return whether all counts agree; a mapping that is no counter must be equal as a mapping.
+
+        O(n); 1 round trip per 1000 items; not atomic.
+        """
+        return await super().equals(other)

@@ -1,30 +1,34 @@
-"""RedisDict: `dict` in Redis."""
+"""RedisDict and AIORedisDict: `dict` in Redis."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, MutableMapping
-from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast, overload
+from typing import TYPE_CHECKING, Any, Generic, TypeAlias, TypeVar, cast, overload
 
 from pottery._json import encode, encode_key, find_key
-from pottery._plan import Op, at, nothing, operation, same, whole
+from pottery._plan import Op, nothing, operation, same, whole
 from pottery._script import Script
-from pottery._views import RedisDictItems, RedisDictKeys, RedisDictValues
-from pottery.base import MISSING, START, Base, Container, warn_about
+from pottery._views import AIORedisDictView, RedisDictItems, RedisDictKeys, RedisDictValues
+from pottery.base import MISSING, START, AIOContainer, Base, Container, warn_about
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import AsyncIterator, Callable, Iterator
 
     from _typeshed import SupportsKeysAndGetItem
     from typing_extensions import Self, TypeIs
 
     from pottery._plan import Steps
     from pottery._wire import Argument
+    from pottery.base import Elements
 
 K = TypeVar("K")
 L = TypeVar("L")
 T = TypeVar("T")
 V = TypeVar("V")
 W = TypeVar("W")
+
+Items: TypeAlias = "SupportsKeysAndGetItem[K, V] | Elements[tuple[K, V]] | DictPlans[K, V]"
+"""What gives items: a mapping, pairs, or a dict in Redis, even one that has to be awaited."""
 
 POP = Script("""
 -- KEYS[1] hash; ARGV[1] field; removes the field and returns its value, or false
@@ -121,9 +125,7 @@ class DictPlans(Base, Generic[K, V]):
     # --- many items
 
     @operation
-    def update(
-        self, arg: SupportsKeysAndGetItem[K, V] | Iterable[tuple[K, V]] = (), /, **kwargs: V
-    ) -> Steps[None]:
+    def update(self, arg: Items[K, V] = (), /, **kwargs: V) -> Steps[None]:
         """Set the items of *arg*, which is a mapping or gives pairs, then those of *kwargs*.
 
         Another RedisDict is read first, in pages.
@@ -138,15 +140,15 @@ class DictPlans(Base, Generic[K, V]):
     def _texts_of(self, arg: Any, kwargs: Mapping[str, V]) -> Steps[list[Argument]]:
         """Return the texts of all keys and values in turn; errors are those of `dict`."""
         more = _spelled(kwargs)
-        if not self._is_alike(arg):
-            return _spelled_pairs(arg) + more
+        if not is_dict_plans(arg):
+            return _spelled_pairs((yield from self._taken(arg))) + more
         # As text: 1 and 1.0 are two keys in Redis, but one in a dict on the way.
-        texts = yield from at(arg.redis, whole(arg._texts, START))
+        texts = yield from self._read(arg, whole(arg._texts, START))
         return [*texts, *more]
 
-    def _is_alike(self, other: object) -> TypeIs[DictPlans[Any, Any]]:
-        """Return whether *other* is in Redis too, and of this colour."""
-        return isinstance(other, DictPlans) and other._client_type is self._client_type
+    def _fill_from(self, keys: Elements[K], value: V) -> Steps[None]:
+        """Create the dict with *value* for all *keys*, if there are any."""
+        yield from self._fill([(key, value) for key in (yield from self._taken(keys))], {})
 
     @operation
     def to_dict(self) -> Steps[dict[K, V]]:
@@ -156,6 +158,9 @@ class DictPlans(Base, Generic[K, V]):
         O(n); 1 round trip per 1000 items; not atomic.
         """
         return dict((yield from whole(self._items, START)))
+
+    def _elements(self) -> Steps[list[K]]:
+        return whole(self._keys, START)
 
     def _keys(self, position: Any) -> Op[tuple[Any, list[K]]]:
         return self._scan("HSCAN", position, lambda raws: self._decode_keys(raws[::2]))
@@ -179,6 +184,16 @@ class DictPlans(Base, Generic[K, V]):
         return list(zip(keys, self._shown(raws[1::2], self._decode), strict=True))
 
     # --- operators
+
+    def _equals(self, other: Any) -> Steps[bool]:
+        mine = dict((yield from whole(self._items, START)))
+        return mine == (yield from self._plain(other))
+
+    def _plain(self, other: Any) -> Steps[dict[Any, Any]]:
+        """Return the items of a mapping as a `dict`, in as few round trips as can be."""
+        if is_dict_plans(other):
+            return dict((yield from self._read(other, whole(other._items, START))))
+        return dict(other)
 
     def _joined(self, other: Mapping[Any, Any]) -> Steps[Self]:
         """Return a new dict with the items of this one, then those of *other*."""
@@ -230,7 +245,7 @@ class RedisDict(DictPlans[K, V], Container, MutableMapping[K, V]):  # noqa: PLW1
     @overload
     def __init__(
         self,
-        arg: SupportsKeysAndGetItem[K, V] | Iterable[tuple[K, V]] = (),
+        arg: Items[K, V] = (),
         /,
         *,
         redis: Any = None,
@@ -239,7 +254,7 @@ class RedisDict(DictPlans[K, V], Container, MutableMapping[K, V]):  # noqa: PLW1
     @overload
     def __init__(
         self: RedisDict[str, W],
-        arg: SupportsKeysAndGetItem[str, W] | Iterable[tuple[str, W]] = (),
+        arg: Items[str, W] = (),
         /,
         *,
         redis: Any = None,
@@ -260,7 +275,7 @@ class RedisDict(DictPlans[K, V], Container, MutableMapping[K, V]):  # noqa: PLW1
     @classmethod
     def fromkeys(
         cls,
-        iterable: Iterable[L],
+        iterable: Elements[L],
         value: Any = None,
         /,
         *,
@@ -272,8 +287,9 @@ class RedisDict(DictPlans[K, V], Container, MutableMapping[K, V]):  # noqa: PLW1
         Raises KeyExistsError if there are keys and the key in Redis exists already.
         O(k); 1 round trip; atomic.
         """
-        items: Any = [(each, value) for each in iterable]
-        return cast("RedisDict[L, Any]", cls(items, redis=redis, key=key))
+        new = cast("RedisDict[L, Any]", cls(redis=redis, key=key))
+        new._perform(new._fill_from(iterable, value))
+        return new
 
     # --- one item
 
@@ -414,7 +430,7 @@ class RedisDict(DictPlans[K, V], Container, MutableMapping[K, V]):  # noqa: PLW1
         if not is_mapping(other):
             return NotImplemented
         warn_about("comparing", self)
-        return self.to_dict() == plain(other)
+        return self._perform(self._equals(other))
 
     def __or__(self, other: Mapping[L, W]) -> RedisDict[K | L, V | W]:
         """Return a RedisDict with a temporary key: the items of both, of *other* where they differ.
@@ -448,9 +464,189 @@ class RedisDict(DictPlans[K, V], Container, MutableMapping[K, V]):  # noqa: PLW1
         return self
 
 
-def plain(mapping: Mapping[K, V]) -> dict[K, V]:
-    """Return the items of *mapping* as a `dict`, in as few round trips as can be."""
-    return mapping.to_dict() if isinstance(mapping, RedisDict) else dict(mapping)
+class AIORedisDict(DictPlans[K, V], AIOContainer):
+    """A `RedisDict` for asyncio: the same methods, awaited, and verbs where `dict` has syntax.
+
+    Stored as a RedisDict is.
+
+    Differs from `RedisDict`: `await d.fetch(k)` is `d[k]`, `await d.set(k, v)` is `d[k] = v`,
+    `await d.delete(k)` is `del d[k]`, `await d.has(k)` is `k in d`, `await d.size()` is `len(d)`,
+    `await d.equals(x)` is `d == x`, and `await d.update(x)` is `d |= x`. `async for k in d`
+    iterates, as it does over what `keys`, `values` and `items` return, without `await`. For a new
+    dict in Redis, `copy` first.
+    """
+
+    @overload
+    @classmethod
+    async def create(
+        cls, arg: Items[L, W] = (), /, *, redis: Any = None, key: str | bytes = ""
+    ) -> AIORedisDict[L, W]: ...
+    @overload
+    @classmethod
+    async def create(
+        cls,
+        arg: Items[str, W] = (),
+        /,
+        *,
+        redis: Any = None,
+        key: str | bytes = "",
+        **kwargs: W,
+    ) -> AIORedisDict[str, W]: ...
+    @classmethod
+    async def create(
+        cls, arg: Any = (), /, *, redis: Any = None, key: str | bytes = "", **kwargs: Any
+    ) -> AIORedisDict[Any, Any]:
+        """Return a dict at *key* which has the items of *arg* and *kwargs*.
+
+        Raises KeyExistsError if there are items and the key exists already.
+        O(k); 1 round trip; atomic.
+        """
+        new = cast("AIORedisDict[Any, Any]", cls(redis=redis, key=key))
+        await new._perform(new._fill(arg, kwargs))
+        return new
+
+    @classmethod
+    async def fromkeys(
+        cls,
+        iterable: Elements[L],
+        value: Any = None,
+        /,
+        *,
+        redis: Any = None,
+        key: str | bytes = "",
+    ) -> AIORedisDict[L, Any]:
+        """Return a new dict with the keys in *iterable*, each with *value*.
+
+        Raises KeyExistsError if there are keys and the key in Redis exists already.
+        O(k); 1 round trip; atomic.
+        """
+        new = cast("AIORedisDict[L, Any]", cls(redis=redis, key=key))
+        await new._perform(new._fill_from(iterable, value))
+        return new
+
+    @operation
+    def fetch(self, key: K, /) -> Steps[V]:
+        """Return the value of *key*: `d[key]`.
+
+        Raises KeyError if it is not there, unless a subclass has `__missing__`.
+        O(1); 1 round trip; atomic.
+        """
+        return self._fetch(key)
+
+    @operation
+    def set(self, key: K, value: V, /) -> Op[None]:
+        """Set the value of *key*: `d[key] = value`.
+
+        Raises TypeError if the key is not hashable or JSON cannot spell it or the value.
+        O(1); 1 round trip; atomic.
+        """
+        return self._store(key, value)
+
+    async def delete(self, key: K, /) -> None:
+        """Remove *key* and its value: `del d[key]`.
+
+        Raises KeyError if it is not there.
+        O(1); 1 round trip; atomic.
+        """
+        await self._perform(self._delete(key))
+
+    @operation
+    def has(self, key: object, /) -> Steps[bool]:
+        """Return whether *key* is there: `key in d`.
+
+        O(1); 1 round trip; atomic.
+        """
+        return self._has(key)
+
+    @overload
+    async def get(self, key: K, default: None = None, /) -> V | None: ...
+    @overload
+    async def get(self, key: K, default: V, /) -> V: ...
+    @overload
+    async def get(self, key: K, default: T, /) -> V | T: ...
+    async def get(self, key: K, default: Any = None, /) -> Any:
+        """Return the value of *key*, or *default* if it is not there.
+
+        O(1); 1 round trip; atomic.
+        """
+        return await self._perform(self._get(key, default))
+
+    @overload
+    async def pop(self, key: K, /) -> V: ...
+    @overload
+    async def pop(self, key: K, default: V, /) -> V: ...
+    @overload
+    async def pop(self, key: K, default: T, /) -> V | T: ...
+    async def pop(self, key: K, default: Any = MISSING, /) -> Any:
+        """Remove *key* and return its value, or *default* if it is not there.
+
+        Raises KeyError if it is not there and no *default* is given.
+        O(1); 1 round trip; atomic.
+        """
+        return await self._perform(self._pop(key, default))
+
+    @overload
+    async def setdefault(
+        self: AIORedisDict[K, T | None], key: K, default: None = None, /
+    ) -> T | None: ...
+    @overload
+    async def setdefault(self, key: K, default: V, /) -> V: ...
+    async def setdefault(self, key: K, default: Any = None, /) -> Any:
+        """Return the value of *key*; if it is not there, set it to *default* first.
+
+        O(1); 1 round trip; atomic.
+        """
+        return await self._perform(self._setdefault(key, default))
+
+    def __aiter__(self) -> AsyncIterator[K]:
+        """Yield the keys.
+
+        O(n); 1 round trip per 1000 items; not atomic.
+        """
+        return self._walk(self._keys, START)
+
+    async def reversed(self) -> AsyncIterator[K]:
+        """Yield the keys, the last one first; all are read before: `reversed(d)`.
+
+        O(n); 1 round trip per 1000 items; not atomic.
+        """
+        for key in reversed(await self._perform(self._elements())):
+            yield key
+
+    def keys(self) -> AIORedisDictView[K]:
+        """Return the keys, for `async for`; nothing is awaited before.
+
+        O(1); 0 round trips; atomic.
+        """
+        return AIORedisDictView(self, self._keys)
+
+    def values(self) -> AIORedisDictView[V]:
+        """Return the values, for `async for`; nothing is awaited before.
+
+        O(1); 0 round trips; atomic.
+        """
+        return AIORedisDictView(self, self._values)
+
+    def items(self) -> AIORedisDictView[tuple[K, V]]:
+        """Return the items as pairs, for `async for`; nothing is awaited before.
+
+        O(1); 0 round trips; atomic.
+        """
+        return AIORedisDictView(self, self._items)
+
+    async def equals(self, other: object, /) -> bool:
+        """Return whether *other* is a mapping with the same items: `d == other`.
+
+        O(n); 1 round trip per 1000 items; not atomic.
+        """
+        if not is_mapping(other) and not is_dict_plans(other):
+            return False
+        return await self._perform(self._equals(other))
+
+
+def is_dict_plans(other: object) -> TypeIs[DictPlans[Any, Any]]:
+    """Return whether *other* is in Redis, of either colour."""
+    return isinstance(other, DictPlans)
 
 
 def is_mapping(other: object) -> TypeIs[Mapping[Any, Any]]:

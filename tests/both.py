@@ -13,6 +13,10 @@ from collections.abc import ItemsView, Iterator, KeysView, Mapping, ValuesView
 from functools import partial
 from typing import Any, NamedTuple
 
+import pytest
+from colours import AWAITED, Awaited, why_not
+from redis import Redis
+
 from pottery.counter import RedisCounter
 from pottery.deque import RedisDeque
 from pottery.dict import RedisDict
@@ -31,8 +35,14 @@ NAMES |= {f"dict_{view}": f"RedisDict{view.title()}" for view in ("keys", "value
 BIG = 10**30
 
 
+def types_of(redis: Any) -> dict[type, Any]:
+    """Return ours for each builtin, in the colour of a client."""
+    return TYPES if isinstance(redis, Redis) else AWAITED
+
+
 def shape(value: Any) -> Any:
     """Return what must be equal: the types and values of builtins, and of ours as if they were."""
+    value = value.builtin() if isinstance(value, Awaited) else value
     if isinstance(value, (list, RedisList)):
         return "list", [shape(item) for item in value]
     if isinstance(value, (deque, RedisDeque)):
@@ -59,7 +69,7 @@ def outcome(line: str, names: dict[str, Any]) -> Any:
     except Exception as error:  # noqa: BLE001 - whatever it is, both must raise it
         text = str(error)
         for theirs, ours in NAMES.items():
-            text = re.sub(rf"\b{ours}\b", theirs, text)
+            text = re.sub(rf"\b(AIO)?{ours}\b", theirs, text)
         return type(error), text.replace("collections.deque", "deque")
 
 
@@ -72,10 +82,13 @@ class Both(NamedTuple):
     @classmethod
     def of(cls, redis: Any, kind: type, *content: Any) -> Both:
         """Return a builtin of *kind* made from *content*, and ours at *redis*."""
-        return cls(kind(*copy.deepcopy(content)), TYPES[kind](*content, redis=redis))
+        ours = types_of(redis)[kind]
+        return cls(kind(*copy.deepcopy(content)), ours(*content, redis=redis))
 
     def run(self, line: str, **names: Any) -> None:
         """Run *line* on both, as `it`; `make` makes another of the same type."""
+        if self.why_not(line):
+            pytest.skip(f"asyncio: {self.why_not(line)}")
         content = repr(self.builtin)
         theirs = {"it": self.builtin, "make": type(self.builtin), "BIG": BIG, **names}
         ours = {**theirs, "it": self.ours, "make": partial(type(self.ours), redis=self.ours.redis)}
@@ -85,3 +98,7 @@ class Both(NamedTuple):
         assert found == expected, f"{line} of {content}"
         assert shape(self.ours) == shape(self.builtin), f"after {line} of {content}"
         assert (ours["it"] is self.ours) == (theirs["it"] is self.builtin), line
+
+    def why_not(self, line: str) -> str | None:
+        """Return why *line* does not make sense for ours, if it does not."""
+        return why_not(line) if isinstance(self.ours, Awaited) else None

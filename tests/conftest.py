@@ -21,6 +21,8 @@ if os.environ.get("HIREDIS") == "no":
     sys.modules["hiredis"] = None
 
 import redis as redis_py  # after hiredis was hidden
+from colours import Awaited, Loop
+from redis import asyncio as asynchronous
 from redis.utils import HIREDIS_AVAILABLE
 
 from pottery.testing import RedisServer, executable
@@ -150,6 +152,25 @@ def masters(five_servers: list[RedisServer]) -> Iterator[list[redis_py.Redis]]:
         for client in clients:
             client.flushall()
         yield clients
+
+
+def loop() -> Iterator[Loop]:
+    """An event loop for the containers in colours.py."""
+    Awaited.loop = Loop()
+    yield Awaited.loop
+    Awaited.loop.close()
+
+
+@pytest.fixture
+def aio(redis: redis_py.Redis, loop: Loop) -> asynchronous.Redis:
+    """A client like `redis`, and of the same database, for asyncio."""
+    return loop.client(redis)
+
+
+@pytest.fixture(params=["blocking", "asyncio"])
+def any_colour(redis: redis_py.Redis, request: pytest.FixtureRequest) -> Any:
+    """A client of an empty database, in each colour."""
+    return redis if request.param == "blocking" else request.getfixturevalue("aio")
 
 
 @pytest.fixture

@@ -21,7 +21,12 @@ AWKWARD = [1, True, 1.0, 0, False, -0.0, None, "", 'é"\\', "\ud800", [1, [2]], 
 
 
 @pytest.fixture
-def both(redis):
+def both(any_colour):
+    return partial(Both.of, any_colour)
+
+
+@pytest.fixture
+def both_blocking(redis):
     return partial(Both.of, redis)
 
 
@@ -526,8 +531,8 @@ def test_set_operator_in_place(both, operator):
             both(set, content).run(f"it {operator} {other}")
 
 
-def test_set_stays_in_redis_where_the_builtin_becomes_another_set(both):
-    pair = both(set, "ab")
+def test_set_stays_in_redis_where_the_builtin_becomes_another_set(both_blocking):
+    pair = both_blocking(set, "ab")
     ours = pair.ours
 
     ours |= {"c": 1}.keys()
@@ -748,18 +753,18 @@ def test_dict_and_other_sources_of_items(both, line):
 
 @pytest.mark.parametrize("view", ["keys", "items"])
 @pytest.mark.parametrize("operator", OPERATORS)
-def test_dict_views_are_sets(both, view, operator):
+def test_dict_views_are_sets(both_blocking, view, operator):
     ours = f"it.{view}()", f"make(b=1, a=1).{view}()"
     for content in [{}, {"a": 1}, {"b": 1, "a": 2}]:
         for other in (*ours, "set()", "{'a'}", "{('a', 1)}", "['a']", "'ab'", "5"):
-            both(dict, content).run(f"it.{view}() {operator} {other}")
-            both(dict, content).run(f"{other} {operator} it.{view}()")
-            both(dict, content).run(f"it.{view}().isdisjoint({other})")
+            both_blocking(dict, content).run(f"it.{view}() {operator} {other}")
+            both_blocking(dict, content).run(f"{other} {operator} it.{view}()")
+            both_blocking(dict, content).run(f"it.{view}().isdisjoint({other})")
 
 
 @pytest.mark.parametrize("view", ["keys", "values", "items"])
-def test_dict_views_are_live_and_measured(both, view):
-    pair = both(dict, {"a": 1})
+def test_dict_views_are_live_and_measured(both_blocking, view):
+    pair = both_blocking(dict, {"a": 1})
     views = getattr(pair.builtin, view)(), getattr(pair.ours, view)()
 
     pair.run("it.update(b=2)")
@@ -965,8 +970,8 @@ EXAMPLES = [
 
 @pytest.mark.parametrize(("kind", "content"), [(kind, content) for kind, *content in EXAMPLES])
 @pytest.mark.parametrize("make_copy", [copy.copy, copy.deepcopy, lambda it: it.copy()])
-def test_copy_is_another_container_with_the_same_content(both, kind, content, make_copy):
-    pair = both(kind, *content)
+def test_copy_is_another_container_with_the_same_content(both_blocking, kind, content, make_copy):
+    pair = both_blocking(kind, *content)
 
     twin = make_copy(pair.ours)
     pair.ours.clear()
