@@ -45,6 +45,7 @@ from typing import (
     cast,
     overload,
 )
+from weakref import WeakKeyDictionary
 
 import redis
 import redis.asyncio
@@ -85,6 +86,8 @@ ABANDONED: dict[Any, deque[str]] = {}
 
 # What goes on in the background of event loops, which themselves keep no hold of it.
 _TASKS: set[asyncio.Task[None]] = set()
+# The event loop in which each asynchronous pool was used last.
+_LOOPS: WeakKeyDictionary[Any, asyncio.AbstractEventLoop] = WeakKeyDictionary()
 
 DEFAULT_URL = "redis://localhost:6379/0"
 
@@ -96,6 +99,8 @@ _PIPELINES = (Pipeline, AsyncPipeline)
 # Seconds before each further attempt, None after the last. Every attempt connects first, and that
 # as patiently as the client is configured to.
 _PAUSES = (0.0, 0.02, 0.1, 0.5, 1.0, None)
+# Bytes of a command that an idle connection takes at once: half of what asyncio lets pile up.
+_BRIEF = 2**15
 # Before redis-py 5.3 a pool had to be told the name of the command; from then on it must not be.
 _VERSION = tuple(int(part) for part in redis.__version__.split(".")[:2])
 _LEASE = ("_",) if _VERSION < (5, 3) else ()
@@ -490,6 +495,33 @@ def _cancellations() -> int:
     return int(counter())
 
 
+async def _write_to(connection: Any, command: Any) -> None:
+    """Send what is packed."""
+    cancellations, timeout = _cancellations(), connection.socket_timeout
+    if sum(map(len, command)) <= _BRIEF and connection.is_connected:
+        # It fits into the buffer, so nothing is waited for: save redis-py's timer, which is a task
+        # of its own before Python 3.12.
+        connection.socket_timeout = None
+    try:
+        await connection.send_packed_command(command, check_health=False)
+    finally:
+        connection.socket_timeout = timeout
+    _deliver_cancellation(cancellations)
+
+
+def _move_to_this_loop(pool: Any) -> None:
+    """Drop the connections that *pool* has in an event loop which runs no more: they are dead."""
+    loop, last = asyncio.get_running_loop(), _LOOPS.get(pool)
+    if last is loop:
+        return
+    _LOOPS[pool] = loop
+    if last is not None and not last.is_running():
+        pool.reset()
+        if isinstance(pool, redis.asyncio.BlockingConnectionPool):
+            # What tasks waited by belongs to their loop for ever. No method of the pool renews it.
+            pool._condition = asyncio.Condition()  # pyright: ignore[reportAttributeAccessIssue]
+
+
 class Async(Front):
     """Performs plans by awaiting: line by line what `Sync` does."""
 
@@ -508,6 +540,9 @@ class Async(Front):
     async def _perform(self, plan: Plan[T]) -> T:
         if ABANDONED.get(self.redis):
             await self._drive(_sweep(ABANDONED[self.redis]))
+        if isinstance(plan, Op):  # as in Sync
+            result: T = plan.read(await self._send(plan))
+            return result
         return await self._drive(iter(plan))
 
     async def _drive(self, steps: Steps[T]) -> T:
@@ -548,12 +583,9 @@ class Async(Front):
     async def _send(self, op: Op[Any]) -> Any:
         client = self.redis if op.client is None else op.client
         for pause in _PAUSES:
-            cancellations = _cancellations()
             connection = await self._lease(client.connection_pool)
             try:
-                _deliver_cancellation(cancellations)
-                await connection.send_packed_command(pack(connection, op.args), check_health=False)
-                _deliver_cancellation(cancellations)
+                await _write_to(connection, pack(connection, op.args))
                 return await connection.read_response(disable_decoding=True)
             except FAILURES as error:
                 if not isinstance(error, ResponseError):
@@ -570,6 +602,8 @@ class Async(Front):
 
     @staticmethod
     async def _lease(pool: Any) -> Any:
+        _move_to_this_loop(pool)
+        cancellations = _cancellations()
         try:
             connection = await pool.get_connection(*_LEASE)
         except RedisError:
@@ -578,6 +612,7 @@ class Async(Front):
             await pool.disconnect(inuse_connections=False)
             raise
         try:
+            _deliver_cancellation(cancellations)
             await connection.check_health()
         except BaseException:
             await connection.disconnect(nowait=True)
