@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import argparse
+import asyncio
 import gc
 import random
 import statistics
 import warnings
+from inspect import iscoroutinefunction
+from itertools import chain
 from time import perf_counter
 from typing import TYPE_CHECKING
 
+from redis import asyncio as asynchronous
 from redis.utils import HIREDIS_AVAILABLE
 
-from benchmarks.pairs import all_pairs
+from benchmarks.pairs import all_pairs, asynchronous_pairs
 from pottery import InefficientAccessWarning
 from pottery.testing import RedisServer, executable
 
@@ -22,10 +26,23 @@ if TYPE_CHECKING:
     from benchmarks.pairs import Pair
 
 
+# The pairs of coroutine functions run in it, one after the other.
+loop = asyncio.new_event_loop()
+
+
 def seconds(function: Callable[[], object], repeat: int) -> float:
+    if iscoroutinefunction(function):
+        return loop.run_until_complete(seconds_awaiting(function, repeat))
     began = perf_counter()
     for _ in range(repeat):
         function()
+    return (perf_counter() - began) / repeat
+
+
+async def seconds_awaiting(function: Callable[[], object], repeat: int) -> float:
+    began = perf_counter()
+    for _ in range(repeat):
+        await function()
     return (perf_counter() - began) / repeat
 
 
@@ -53,10 +70,12 @@ def main() -> None:
     print(f"server: {executable()}; parser: {parser_used}")
     print(f"{'':28} {'ratio':>6} {'pottery':>12} {'by hand':>12}")
     with RedisServer() as server, server.client() as redis:
-        for pair in all_pairs(redis):
+        client = asynchronous.Redis.from_url(server.url)
+        for pair in chain(all_pairs(redis), asynchronous_pairs(redis, client)):
             if options.only in pair.name:
                 ratio, ours, theirs = measure(pair, options.rounds)
                 print(f"{pair.name:28} {ratio:6.2f} {ours * 1e6:9.1f} µs {theirs * 1e6:9.1f} µs")
+        loop.run_until_complete(client.aclose())
 
 
 if __name__ == "__main__":

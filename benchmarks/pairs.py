@@ -7,6 +7,7 @@ and leaves a connection out of step when it is interrupted.
 
 from __future__ import annotations
 
+from asyncio import gather
 from collections import Counter
 from itertools import repeat
 from json import JSONDecoder, JSONEncoder, loads
@@ -15,6 +16,8 @@ from typing import TYPE_CHECKING, NamedTuple
 import mmh3
 
 from pottery import (
+    AIORedisDict,
+    AIORedisList,
     BloomFilter,
     HyperLogLog,
     RedisCounter,
@@ -28,13 +31,14 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from redis import Redis
+    from redis import asyncio as asynchronous
 
 encode = JSONEncoder(sort_keys=True).encode
 decode = JSONDecoder().decode
 
 
 class Pair(NamedTuple):
-    """Two ways to do the same, and how often each is done in a row."""
+    """Two ways to do the same, both awaited or neither, and how often each is done in a row."""
 
     name: str
     pottery: Callable[[], object]
@@ -210,3 +214,48 @@ def hyperloglog_pairs(redis: Redis) -> Iterator[Pair]:
         lambda: redis.pfadd("hyperloglog", *map(encode, many)),
         repeat=3,
     )
+
+
+def asynchronous_pairs(redis: Redis, client: asynchronous.Redis) -> Iterator[Pair]:
+    thousand = {f"key {n}": n for n in range(1000)}
+    RedisDict(thousand, redis=redis, key="aio dict")
+    d, items = (
+        AIORedisDict(redis=client, key="aio dict"),
+        AIORedisList(redis=client, key="aio list"),
+    )
+
+    async def get() -> object:
+        return await d.get("key 5")
+
+    async def get_by_hand() -> object:
+        return decode((await client.hget("aio dict", encode("key 5"))).decode())
+
+    async def put() -> None:
+        await d.set("key 5", 5)
+
+    async def put_by_hand() -> None:
+        await client.hset("aio dict", encode("key 5"), encode(5))
+
+    async def push_and_pop() -> object:
+        await items.append(1)
+        return await items.pop()
+
+    async def push_and_pop_by_hand() -> object:
+        await client.rpush("aio list", encode(1))
+        return decode((await client.rpop("aio list")).decode())
+
+    async def fifty() -> object:
+        return await gather(*[get() for _ in range(50)])
+
+    async def fifty_by_hand() -> object:
+        return await gather(*[get_by_hand() for _ in range(50)])
+
+    async def everything_by_hand() -> object:
+        raws = await client.hgetall("aio dict")
+        return dict(zip(decode_all(list(raws)), decode_all(list(raws.values())), strict=True))
+
+    yield Pair("await d.get(k)", get, get_by_hand)
+    yield Pair("await d.set(k, v)", put, put_by_hand)
+    yield Pair("await l.append and l.pop", push_and_pop, push_and_pop_by_hand)
+    yield Pair("await d.get(k), 50 at once", fifty, fifty_by_hand, repeat=4)
+    yield Pair("await d.to_dict(), 1000", d.to_dict, everything_by_hand, repeat=3)

@@ -47,7 +47,9 @@ class Stored(Protocol[T_co]):
     """A container in Redis, of either colour, or a view of one."""
 
     redis: Any
-    _client_type: type
+
+    @property
+    def _client_type(self) -> type: ...
 
     def _elements(self) -> Steps[Iterable[T_co]]:
         """Return what iteration gives."""

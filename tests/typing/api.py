@@ -21,6 +21,10 @@ from typing_extensions import assert_type
 from pottery import (
     AIOBloomFilter,
     AIOHyperLogLog,
+    AIORedisCounter,
+    AIORedisDeque,
+    AIORedisDict,
+    AIORedisList,
     AIORedisSet,
     AIORedlock,
     BloomFilter,
@@ -78,6 +82,106 @@ async def asynchronous_sets(s: AIORedisSet[str]) -> None:
     assert_type([x async for x in s], list[str])
     await s.add(1)  # type: ignore[arg-type] # pyright: ignore[reportArgumentType]
     s.add("forgotten")  # type: ignore[unused-coroutine] # pyright: ignore[reportUnusedCoroutine]
+    assert_type(await s.equals({"x"}), bool)
+    async with s as same:
+        assert_type(same, AIORedisSet[str])
+    await s.update(s, ["x"], {"y"})
+    len(s)  # type: ignore[arg-type] # pyright: ignore[reportArgumentType]
+    "x" in s  # type: ignore[operator] # pyright: ignore[reportOperatorIssue]
+    [*s]  # type: ignore[misc] # pyright: ignore[reportGeneralTypeIssues]
+    _ = not s  # pyright: ignore[reportGeneralTypeIssues]
+
+
+async def asynchronous_lists(items: AIORedisList[int], numbers: AIORedisSet[int]) -> None:
+    assert_type(await AIORedisList.create([1], redis=client, key="l"), AIORedisList[int])
+    assert_type(AIORedisList[int](redis=client), AIORedisList[int])
+    assert_type(await items.fetch(0), int)
+    assert_type(await items.set(0, 1), None)
+    assert_type(await items.delete(0), None)
+    assert_type(await items.slice(1, None), list[int])
+    assert_type(await items.set_slice(0, 2, [1, 2], step=1), None)
+    assert_type(await items.delete_slice(None, 2), None)
+    assert_type(await items.pop(), int)
+    assert_type(await items.has(1), bool)
+    assert_type(await items.size(), int)
+    assert_type(await items.equals([1]), bool)
+    assert_type(await items.to_list(), list[int])
+    assert_type(await items.copy(), AIORedisList[int])
+    assert_type([x async for x in items], list[int])
+    assert_type([x async for x in items.reversed()], list[int])
+    await items.sort(key=str, reverse=True)
+    await items.extend(numbers)
+    await items.repeat(2)
+    await items.append("x")  # type: ignore[arg-type] # pyright: ignore[reportArgumentType]
+    await items.set(0, "x")  # type: ignore[arg-type] # pyright: ignore[reportArgumentType]
+    items.append(1)  # type: ignore[unused-coroutine] # pyright: ignore[reportUnusedCoroutine]
+    items.copy()  # type: ignore[unused-coroutine] # pyright: ignore[reportUnusedCoroutine]
+
+
+async def asynchronous_deques(items: AIORedisDeque[int]) -> None:
+    assert_type(await AIORedisDeque.create([1], 5, redis=client, key="d"), AIORedisDeque[int])
+    assert_type(AIORedisDeque[int](maxlen=5, redis=client, key="d"), AIORedisDeque[int])
+    assert_type(items.maxlen, int | None)
+    assert_type(await items.popleft(), int)
+    assert_type(await items.pop(), int)
+    assert_type(await items.fetch(0), int)
+    assert_type(await items.rotate(-1), None)
+    assert_type(await items.copy(), AIORedisDeque[int])
+    await items.extendleft([1, 2])
+    await items.appendleft("x")  # type: ignore[arg-type] # pyright: ignore[reportArgumentType]
+    items.appendleft(1)  # type: ignore[unused-coroutine] # pyright: ignore[reportUnusedCoroutine]
+
+
+async def asynchronous_dicts(d: AIORedisDict[str, int], keys: AIORedisList[str]) -> None:
+    assert_type(await AIORedisDict.create({"a": 1}, redis=client), AIORedisDict[str, int])
+    assert_type(await AIORedisDict.create(d, redis=client), AIORedisDict[str, int])
+    assert_type(await AIORedisDict.create(redis=client, a=1), AIORedisDict[str, int])
+    assert_type(await AIORedisDict.fromkeys(keys, 1), AIORedisDict[str, Any])
+    assert_type(await d.fetch("a"), int)
+    assert_type(await d.get("a"), int | None)
+    assert_type(await d.get("a", "none"), int | str)
+    assert_type(await d.set("a", 1), None)
+    assert_type(await d.delete("a"), None)
+    assert_type(await d.has("a"), bool)
+    assert_type(await d.size(), int)
+    assert_type(await d.pop("a"), int)
+    assert_type(await d.pop("a", None), int | None)
+    assert_type(await d.popitem(), tuple[str, int])
+    assert_type(await d.setdefault("a", 1), int)
+    assert_type(await d.equals({}), bool)
+    assert_type(await d.to_dict(), dict[str, int])
+    assert_type(await d.copy(), AIORedisDict[str, int])
+    assert_type([key async for key in d], list[str])
+    assert_type([key async for key in d.reversed()], list[str])
+    assert_type([key async for key in d.keys()], list[str])  # noqa: SIM118
+    assert_type([value async for value in d.values()], list[int])
+    assert_type([item async for item in d.items()], list[tuple[str, int]])
+    await d.update(d)
+    await d.update(d.items(), x=1)
+    await d.set("a", "x")  # type: ignore[arg-type] # pyright: ignore[reportArgumentType]
+    d.get("a")  # type: ignore[unused-coroutine] # pyright: ignore[reportUnusedCoroutine]
+    d.set("a", 1)  # type: ignore[unused-coroutine] # pyright: ignore[reportUnusedCoroutine]
+
+
+async def asynchronous_counters(c: AIORedisCounter[str], words: AIORedisList[str]) -> None:
+    assert_type(await AIORedisCounter.create("abc", redis=client), AIORedisCounter[str])
+    assert_type(await AIORedisCounter.create(words, redis=client), AIORedisCounter[str])
+    assert_type(await c.fetch("a"), int)
+    assert_type(await c.most_common(3), list[tuple[str, int]])
+    assert_type(list(await c.elements()), list[str])
+    assert_type(await c.total(), int)
+    assert_type(await c.to_counter(), Counter[str])
+    assert_type(await c.copy(), AIORedisCounter[str])
+    assert_type(await c.sum(Counter("a")), Counter[str])
+    assert_type(await c.difference(c), Counter[str])
+    assert_type(await c.union(Counter([1])), Counter[str | int])
+    assert_type(await c.intersection(c), Counter[str])
+    assert_type(await c.issubset(c), bool)
+    assert_type(await c.sum_update(Counter("a")), None)
+    await c.update(words)
+    await c.update({"a": 1}, b=2)
+    await c.subtract(c)
+    c.update("abc")  # type: ignore[unused-coroutine] # pyright: ignore[reportUnusedCoroutine]
 
 
 def lists(items: RedisList[int]) -> None:
