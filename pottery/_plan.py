@@ -517,9 +517,11 @@ def _move_to_this_loop(pool: Any) -> None:
     _LOOPS[pool] = loop
     if last is not None and not last.is_running():
         pool.reset()
-        if isinstance(pool, redis.asyncio.BlockingConnectionPool):
-            # What tasks waited by belongs to their loop for ever. No method of the pool renews it.
-            pool._condition = asyncio.Condition()  # pyright: ignore[reportAttributeAccessIssue]
+        # What its tasks waited by belongs to that loop for ever. No method of the pool renews it.
+        attributes: dict[str, object] = vars(pool)
+        for name, lock in [*attributes.items()]:
+            if isinstance(lock, (asyncio.Lock, asyncio.Condition)):
+                attributes[name] = type(lock)()
 
 
 class Async(Front):
