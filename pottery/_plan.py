@@ -518,7 +518,7 @@ def _move_to_this_loop(pool: Any) -> None:
     if last is not None and not last.is_running():
         pool.reset()
         # What its tasks waited by belongs to that loop for ever. No method of the pool renews it.
-        attributes: dict[str, object] = vars(pool)
+        attributes = cast("dict[str, object]", vars(pool))
         for name, lock in [*attributes.items()]:
             if isinstance(lock, (asyncio.Lock, asyncio.Condition)):
                 attributes[name] = type(lock)()

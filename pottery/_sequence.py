@@ -608,6 +608,14 @@ class AIOSequence(SequencePlans[T], AIOContainer):
         """
         return self._has(item)
 
+    @operation
+    def size(self) -> Op[int]:
+        """Return the number of elements: `len(x)`.
+
+        O(1); 1 round trip; atomic.
+        """
+        return self._size()
+
     async def equals(self, other: object, /) -> bool:
         """Return whether *other* is of the same kind, with equal elements: `x == other`.
 

@@ -136,11 +136,11 @@ class Base(Front):
             return self.key + f"~{name}".encode()
         return f"{self.key}~{name}"
 
-    def _is_beside(self, other: Stored[Any]) -> bool:
+    def _is_beside(self, other: Base | Stored[Any]) -> bool:
         """Return whether *other* is on this server, so that one command can use both."""
         return same_server(self.redis, other.redis)
 
-    def _read(self, other: Stored[Any], plan: Plan[T]) -> Plan[T]:
+    def _through(self, other: Stored[Any], plan: Plan[T]) -> Plan[T]:
         """Return *plan*, which reads *other*, such that this front can perform it.
 
         What is on this server is read by this client, whatever the colour of its own.
@@ -155,8 +155,15 @@ class Base(Front):
     def _taken(self, given: Elements[T]) -> Steps[Iterable[T]]:
         """Return the elements of an argument: if it is in Redis, read in pages."""
         if is_stored(given):
-            return (yield from self._read(given, given._elements()))
+            return (yield from self._through(given, given._elements()))
         return given
+
+    def _all_taken(self, given: Iterable[Elements[T]]) -> Steps[list[T]]:
+        """Return the elements of many arguments in one list."""
+        elements: list[T] = []
+        for one in given:
+            elements += yield from self._taken(one)
+        return elements
 
     def _decode(self, raw: bytes) -> Any:
         try:
@@ -266,17 +273,6 @@ class AIOContainer(Base, Async):
         """
         return await self._perform(self._copied())
 
-    @operation
-    def size(self) -> Plan[int]:
-        """Return how much is in the container: what `len` does elsewhere.
-
-        O(1); 1 round trip; atomic.
-        """
-        return self._size()
-
-    def _size(self) -> Plan[int]:
-        raise NotImplementedError
-
     def __copy__(self) -> NoReturn:
         """Refuse what would give one more name for *key*: a copy has to be awaited.
 
@@ -296,14 +292,14 @@ class AIOContainer(Base, Async):
 
         O(1); 0 round trips; atomic.
         """
-        raise TypeError(f"to see if an {type(self).__name__} is empty, use `await x.size()`")
+        raise TypeError(f"{type(self).__name__} has no truth value: await its size")
 
     def __repr__(self) -> str:
         """Return the kind and the key: what is there would have to be read.
 
         O(1); 0 round trips; atomic.
         """
-        return f"<{type(self).__name__} at {self.key!r}>"
+        return f"<{type(self).__name__} key={self.key!r}>"
 
 
 def warn_about(what: str, container: Base, stacklevel: int = 3) -> None:

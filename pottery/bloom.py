@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from functools import reduce
-from itertools import chain, repeat
+from itertools import repeat
 from math import ceil, floor, log, log1p
 from typing import TYPE_CHECKING, Any, Generic, NamedTuple, TypeVar, cast
 
 import mmh3
 
 from pottery._json import encode_key, find_key
-from pottery._plan import Async, Done, Op, at, nothing, operation, same
+from pottery._plan import Done, Op, at, nothing, operation, same
 from pottery._script import Script
-from pottery.base import MOST_ARGUMENTS, Base, Container
+from pottery.base import MOST_ARGUMENTS, AIOContainer, Base, Container
 from pottery.exceptions import KeyExistsError
 from pottery.set import Overlap
 
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from typing_extensions import Self, TypeIs
 
     from pottery._plan import Plan, Steps
+    from pottery.base import Elements
 
 T = TypeVar("T")
 U = TypeVar("U")
@@ -175,8 +176,8 @@ class BloomPlans(Base, Generic[T]):
 
     # --- elements
 
-    def _created(self, iterable: Iterable[T]) -> Steps[None]:
-        texts = list(map(encode_key, iterable))
+    def _created(self, iterable: Elements[T]) -> Steps[None]:
+        texts = list(map(encode_key, (yield from self._taken(iterable))))
         if self._are_few(texts):
             yield from self._create("BITFIELD", self._setting(texts))
         elif self._is_temporary:
@@ -195,14 +196,15 @@ class BloomPlans(Base, Generic[T]):
         return Op(("BITFIELD", self.key, *setting), nothing, repeatable=True)
 
     @operation
-    def update(self, *others: Iterable[T] | BloomPlans[T]) -> Steps[None]:
+    def update(self, *others: Elements[T] | BloomPlans[T]) -> Steps[None]:
         """Add the elements of all *others*, iterables or filters with the same parameters.
 
         Raises ValueError if the parameters of a filter differ.
         O(k); 1 round trip; atomic.
         """
         filters = [self._alike(other) for other in others if _is_filter(other)]
-        texts = [*map(encode_key, chain(*(other for other in others if not _is_filter(other))))]
+        elements = yield from self._all_taken(other for other in others if not _is_filter(other))
+        texts = list(map(encode_key, elements))
         if not filters and self._are_few(texts):
             yield from self._write("BITFIELD", self._setting(texts), repeatable=True)
         else:
@@ -406,7 +408,7 @@ class BloomFilter(BloomPlans[T], Container):  # noqa: PLW1641 - no hash, as set
 
     def __init__(
         self,
-        iterable: Iterable[T] = (),
+        iterable: Elements[T] = (),
         /,
         *,
         num_elements: int,
@@ -545,7 +547,7 @@ class BloomFilter(BloomPlans[T], Container):  # noqa: PLW1641 - no hash, as set
         return holds(self._perform(self._overlap(self._alike(other))))
 
 
-class AIOBloomFilter(BloomPlans[T], Async):
+class AIOBloomFilter(BloomPlans[T], AIOContainer):
     """A `BloomFilter` for asyncio: the same methods, awaited, and verbs where it has syntax.
 
     `await f.has(x)` is `x in f`. `f.size()` is the number of bits, as there, so that the number of
@@ -558,7 +560,7 @@ class AIOBloomFilter(BloomPlans[T], Async):
     @classmethod
     async def create(
         cls,
-        iterable: Iterable[U] = (),
+        iterable: Elements[U] = (),
         /,
         *,
         num_elements: int,
@@ -611,11 +613,3 @@ class AIOBloomFilter(BloomPlans[T], Async):
         O(n); 1 round trip; atomic.
         """
         return (yield from self._combined("AND", others))
-
-    @operation
-    def copy(self) -> Steps[AIOBloomFilter[T]]:
-        """Return a copy: an AIOBloomFilter with a temporary key.
-
-        O(n); 1 round trip; atomic.
-        """
-        return (yield from self._copied())

@@ -253,7 +253,7 @@ class CounterPlans(DictPlans[T, int]):
         if arg is None:
             return {}
         if is_dict_plans(arg):
-            raws = yield from self._read(arg, whole(arg._texts, START))
+            raws = yield from self._through(arg, whole(arg._texts, START))
             return dict(zip(raws[::2], arg._decode_many(raws[1::2]), strict=True))
         if is_mapping(arg):
             return _spelled(arg)

@@ -143,7 +143,7 @@ class DictPlans(Base, Generic[K, V]):
         if not is_dict_plans(arg):
             return _spelled_pairs((yield from self._taken(arg))) + more
         # As text: 1 and 1.0 are two keys in Redis, but one in a dict on the way.
-        texts = yield from self._read(arg, whole(arg._texts, START))
+        texts = yield from self._through(arg, whole(arg._texts, START))
         return [*texts, *more]
 
     def _fill_from(self, keys: Elements[K], value: V) -> Steps[None]:
@@ -192,7 +192,7 @@ class DictPlans(Base, Generic[K, V]):
     def _plain(self, other: Any) -> Steps[dict[Any, Any]]:
         """Return the items of a mapping as a `dict`, in as few round trips as can be."""
         if is_dict_plans(other):
-            return dict((yield from self._read(other, whole(other._items, START))))
+            return dict((yield from self._through(other, whole(other._items, START))))
         return dict(other)
 
     def _joined(self, other: Mapping[Any, Any]) -> Steps[Self]:
@@ -633,6 +633,14 @@ class AIORedisDict(DictPlans[K, V], AIOContainer):
         O(1); 0 round trips; atomic.
         """
         return AIORedisDictView(self, self._items)
+
+    @operation
+    def size(self) -> Op[int]:
+        """Return the number of items: `len(d)`.
+
+        O(1); 1 round trip; atomic.
+        """
+        return self._size()
 
     async def equals(self, other: object, /) -> bool:
         """Return whether *other* is a mapping with the same items: `d == other`.

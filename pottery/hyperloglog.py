@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from contextlib import suppress
-from itertools import chain, compress
+from itertools import compress
 from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast
 
 from redis.exceptions import RedisError
 
 from pottery._json import encode_key, find_key
-from pottery._plan import Async, Done, Op, nothing, operation
+from pottery._plan import Done, Op, nothing, operation
 from pottery._script import Script
-from pottery.base import MOST_ARGUMENTS, Base, Container
+from pottery.base import MOST_ARGUMENTS, AIOContainer, Base, Container
 from pottery.exceptions import KeyExistsError
 
 if TYPE_CHECKING:
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from typing_extensions import Self, TypeIs
 
     from pottery._plan import Plan, Steps
+    from pottery.base import Elements
 
 T = TypeVar("T")
 U = TypeVar("U")
@@ -71,12 +72,8 @@ return flags
 class HyperLogLogPlans(Base, Generic[T]):
     """What HyperLogLog and AIOHyperLogLog ask of Redis."""
 
-    def __repr__(self) -> str:
-        """Return the key, and nothing for which Redis would have to be asked.
-
-        O(1); 0 round trips; atomic.
-        """
-        return f"<{type(self).__name__} key={self.key!r}>"
+    def _fill(self, items: Elements[T]) -> Steps[None]:
+        yield from self._create("PFADD", list(map(encode_key, (yield from self._taken(items)))))
 
     @operation
     def add(self, item: T, /) -> Op[None]:
@@ -88,13 +85,13 @@ class HyperLogLogPlans(Base, Generic[T]):
         return Op(("PFADD", self.key, encode_key(item)), nothing, repeatable=True)
 
     @operation
-    def update(self, *others: Iterable[T] | HyperLogLogPlans[T]) -> Steps[None]:
+    def update(self, *others: Elements[T] | HyperLogLogPlans[T]) -> Steps[None]:
         """Add the elements of all *others*, iterables or HyperLogLogs on the same server.
 
         Raises RuntimeError if one is on another server.
         O(k); 1 round trip; atomic.
         """
-        keys, texts = self._split(others)
+        keys, texts = yield from self._split(others)
         if keys:
             yield from MERGE((self.key, *keys), texts[:MOST_ARGUMENTS])
             texts = texts[MOST_ARGUMENTS:]
@@ -127,12 +124,12 @@ class HyperLogLogPlans(Base, Generic[T]):
         return Op(("PFCOUNT", self.key), int, repeatable=True)
 
     def _united(
-        self, others: Iterable[Iterable[Any] | HyperLogLogPlans[Any]], redis: Any, key: str | bytes
+        self, others: Iterable[Elements[Any] | HyperLogLogPlans[Any]], redis: Any, key: str | bytes
     ) -> Steps[Self]:
         """Return a new HyperLogLog of the elements of this one and *others*."""
         new = type(self).__new__(type(self))
         Base.__init__(new, redis=self.redis if redis is None else redis, key=key)
-        keys, texts = new._split((self, *others))
+        keys, texts = yield from new._split((self, *others))
         first, rest = texts[:MOST_ARGUMENTS], texts[MOST_ARGUMENTS:]
         if new._is_temporary:
             yield from MERGE((new.key, *keys), first)
@@ -142,19 +139,19 @@ class HyperLogLogPlans(Base, Generic[T]):
         return new
 
     def _split(
-        self, others: Iterable[Iterable[Any] | HyperLogLogPlans[Any]]
-    ) -> tuple[list[str | bytes], list[str]]:
+        self, others: Iterable[Elements[Any] | HyperLogLogPlans[Any]]
+    ) -> Steps[tuple[list[str | bytes], list[str]]]:
         """Return the keys of the HyperLogLogs among *others*, and the elements of the rest."""
         keys: list[str | bytes] = []
-        iterables: list[Iterable[Any]] = []
+        rest: list[Elements[Any]] = []
         for other in others:
             if not _is_hyperloglog(other):
-                iterables.append(other)
+                rest.append(other)
             elif self._is_beside(other):
                 keys.append(other.key)
             else:
                 raise RuntimeError(f"key {other.key!r} is on another server: Redis merges its own")
-        return keys, list(map(encode_key, chain(*iterables)))
+        return keys, list(map(encode_key, (yield from self._all_taken(rest))))
 
 
 def _is_hyperloglog(operand: object) -> TypeIs[HyperLogLogPlans[Any]]:
@@ -184,7 +181,7 @@ class HyperLogLog(HyperLogLogPlans[T], Container):
     """
 
     def __init__(
-        self, iterable: Iterable[T] = (), /, *, redis: Any = None, key: str | bytes = ""
+        self, iterable: Elements[T] = (), /, *, redis: Any = None, key: str | bytes = ""
     ) -> None:
         """Attach to *key*; if *iterable* has items, create the HyperLogLog.
 
@@ -192,7 +189,7 @@ class HyperLogLog(HyperLogLogPlans[T], Container):
         O(k); 1 round trip; atomic.
         """
         super().__init__(redis=redis, key=key)
-        self._perform(self._create("PFADD", list(map(encode_key, iterable))))
+        self._perform(self._fill(iterable))
 
     def __contains__(self, item: object) -> bool:
         """Return whether *item* may have been added: False is certain.
@@ -220,7 +217,7 @@ class HyperLogLog(HyperLogLogPlans[T], Container):
 
     def union(
         self,
-        *others: Iterable[U] | HyperLogLogPlans[U],
+        *others: Elements[U] | HyperLogLogPlans[U],
         redis: Any = None,
         key: str | bytes = "",
     ) -> HyperLogLog[T | U]:
@@ -236,7 +233,7 @@ class HyperLogLog(HyperLogLogPlans[T], Container):
         return cast("HyperLogLog[T | U]", self._perform(self._united(others, redis, key)))
 
 
-class AIOHyperLogLog(HyperLogLogPlans[T], Async):
+class AIOHyperLogLog(HyperLogLogPlans[T], AIOContainer):
     """A `HyperLogLog` for asyncio: the same methods, awaited, and verbs where it has syntax.
 
     `await h.has(x)` is `x in h`, and `await h.size()` is `len(h)`.
@@ -244,7 +241,7 @@ class AIOHyperLogLog(HyperLogLogPlans[T], Async):
 
     @classmethod
     async def create(
-        cls, iterable: Iterable[U] = (), /, *, redis: Any = None, key: str | bytes = ""
+        cls, iterable: Elements[U] = (), /, *, redis: Any = None, key: str | bytes = ""
     ) -> AIOHyperLogLog[U]:
         """Return a HyperLogLog at *key* which has the items of *iterable*.
 
@@ -252,7 +249,7 @@ class AIOHyperLogLog(HyperLogLogPlans[T], Async):
         O(k); 1 round trip; atomic.
         """
         new = cast("AIOHyperLogLog[U]", cls(redis=redis, key=key))
-        await new._perform(new._create("PFADD", list(map(encode_key, iterable))))
+        await new._perform(new._fill(iterable))
         return new
 
     @operation
@@ -273,7 +270,7 @@ class AIOHyperLogLog(HyperLogLogPlans[T], Async):
 
     async def union(
         self,
-        *others: Iterable[U] | HyperLogLogPlans[U],
+        *others: Elements[U] | HyperLogLogPlans[U],
         redis: Any = None,
         key: str | bytes = "",
     ) -> AIOHyperLogLog[T | U]:
@@ -284,11 +281,3 @@ class AIOHyperLogLog(HyperLogLogPlans[T], Async):
         O(k); 1 round trip; atomic.
         """
         return cast("AIOHyperLogLog[T | U]", await self._perform(self._united(others, redis, key)))
-
-    @operation
-    def copy(self) -> Steps[AIOHyperLogLog[T]]:
-        """Return a copy: an AIOHyperLogLog with a temporary key.
-
-        O(1); 1 round trip; atomic.
-        """
-        return (yield from self._copied())

@@ -624,6 +624,14 @@ class AIORedisSet(SetPlans[T], AIOContainer):
         """
         return self._has(item)
 
+    @operation
+    def size(self) -> Op[int]:
+        """Return the number of members: `len(s)`.
+
+        O(1); 1 round trip; atomic.
+        """
+        return self._size()
+
     async def equals(self, other: object, /) -> bool:
         """Return whether *other* is a set with the same members: `s == other`.
 

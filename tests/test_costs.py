@@ -365,7 +365,7 @@ TWIN_BLOOM_CALLS = (
     | methods(BLOOM_CALLS)
     | {
         "__aexit__": lambda f: leave(f, **PROMISE),
-        "__init__": BLOOM_CALLS["__init__"],
+        "__init__": lambda f: AIOBloomFilter(**PROMISE, redis=f.redis, key="new"),
         "create": lambda f: AIOBloomFilter.create("xyz", **PROMISE, redis=f.redis, key="new"),
         "length": lambda f: f.length(),
     }
