@@ -46,8 +46,10 @@ FAILURES = (RedisError, OSError)
 _MOST_FREE = 64
 # Threads that open lines to one server, if it has not let any in for a while.
 _MOST_DIALLING = 8
-_PATIENCE = 0.1
+_PATIENCE = 0.02
 _LAST_LOOK = 0.001
+# Seconds for which a free line need not be looked at before it is used.
+_STILL_GOOD = 0.1
 _ONCE = Retry(NoBackoff(), 0)
 
 
@@ -65,8 +67,9 @@ class Poll:
     A vote is the reply, or the error that came instead of it; the command is never sent again. The
     poll is over when all have answered, when *enough* finds that the votes so far decide it, or
     after *seconds*. With *keep*, the lines of those that have not answered are kept in `lines`, for
-    a poll that follows *behind* this one. With *insist*, the command also goes to those to which a
-    line is opened only when the poll is over, though nobody hears their votes.
+    a poll that follows *behind* this one. With *insist*, for commands that may run twice, they are
+    sent once more to those whose line broke, and also to those to which a line is opened only when
+    the poll is over, though nobody hears what they say.
     """
 
     __slots__ = ("args", "behind", "clients", "enough", "insist", "keep", "lines", "seconds")
@@ -102,11 +105,12 @@ class Poll:
 class Line:
     """A connection outside of any pool, and how many replies are still to come over it."""
 
-    __slots__ = ("connection", "unread")
+    __slots__ = ("connection", "free_since", "unread")
 
     def __init__(self, connection: Any) -> None:
         self.connection = connection
         self.unread = 0
+        self.free_since = 0.0
 
 
 def _connection(client: Any, seconds: float, read_timeout: float | None) -> Any:
@@ -250,6 +254,7 @@ class _Blocking(_Counting):
     def __init__(self, poll: Poll) -> None:
         super().__init__(poll)
         self.dialling: _Dialling | None = None
+        self.broken: list[Any] = []
         self.packed: Any = None
 
     def ask_all(self) -> None:
@@ -268,19 +273,19 @@ class _Blocking(_Counting):
         missing: list[Any] = []
         wanted: Any = self.poll.clients
         while wanted:
-            free: dict[Any, Line] = {}
+            doubtful: dict[Any, Any] = {}
             for client in wanted:
-                if line := self.line_behind(client):
-                    self.lines[client] = line
-                elif line := _free_line(client):
-                    free[client] = line
-                else:
+                line = self.line_behind(client) or _free_line(client)
+                if line is None:
                     missing.append(client)
+                    continue
+                self.lines[client] = line
+                if not line.unread and self.began - line.free_since > _STILL_GOOD:
+                    doubtful[client] = _socket(line)
             # Where nothing was asked, there is nothing to read, unless the server hung up.
-            wanted = _readable({client: _socket(line) for client, line in free.items()}, 0)
+            wanted = _readable(doubtful, 0) if doubtful else ()
             for client in wanted:
-                free.pop(client).connection.disconnect()
-            self.lines.update(free)
+                self.hang_up(client)
         return missing
 
     def may_dial(self, client: Any) -> bool:
@@ -306,6 +311,7 @@ class _Blocking(_Counting):
             line.connection.send_packed_command(self.packed, check_health=False)
         except BaseException as error:
             self.hang_up(client)
+            self.broken.append(client)
             if not isinstance(error, FAILURES):
                 raise
             self.count(client, error)
@@ -354,6 +360,7 @@ class _Blocking(_Counting):
                     break
         except FAILURES as error:
             self.hang_up(client)
+            self.broken.append(client)
             self.count(client, error)
 
     @staticmethod
@@ -373,10 +380,13 @@ class _Blocking(_Counting):
                 line.connection.disconnect()
         if self.dialling:
             self.dialling.leave()
+        if self.broken and self.poll.insist:
+            _Dialling(self.broken, self.poll).leave()
 
 
 def _put_back(store: _Store, line: Line) -> None:
     if len(store.free) < _MOST_FREE:
+        line.free_since = monotonic()
         store.free.append(line)
     else:
         line.connection.disconnect()
@@ -495,6 +505,9 @@ async def poll_awaiting(poll: Poll) -> list[Any]:
 class _Awaiting(_Counting):
     def __init__(self, poll: Poll) -> None:
         super().__init__(poll)
+        for client in poll.clients:  # now, since a task may be cancelled before it has begun
+            if line := self.line_behind(client):
+                self.lines[client] = line
         self.tasks = [asyncio.create_task(self.ask(client)) for client in poll.clients]
 
     async def listen(self) -> None:
@@ -505,8 +518,9 @@ class _Awaiting(_Counting):
             )
 
     async def ask(self, client: Any) -> None:
+        line = self.lines.get(client)
         try:
-            line = self.line_behind(client) or await _line(client, self.poll)
+            line = line or await _line(client, self.poll)
             await self.send(client, line)
             vote = None
             while line.unread:
@@ -516,6 +530,8 @@ class _Awaiting(_Counting):
         except FAILURES as error:
             await self.hang_up(client)
             self.count(client, error)
+            if line and self.poll.insist:
+                await _insist(client, self.poll)
 
     async def send(self, client: Any, line: Line) -> None:
         self.lines[client] = line
@@ -572,6 +588,12 @@ async def _line(client: Any, poll: Poll) -> Line:
     except asyncio.CancelledError:  # it is too late for this poll, but not for others
         store.hold(asyncio.create_task(_finish(dialling, store, poll)))
         raise
+
+
+async def _insist(client: Any, poll: Poll) -> None:
+    store = await _loop_store(client)
+    dialling = asyncio.create_task(_dial_awaiting(client, store, poll.seconds))
+    store.hold(asyncio.create_task(_finish(dialling, store, poll)))
 
 
 async def _finish(dialling: asyncio.Task[Line], store: _Store, poll: Poll) -> None:

@@ -254,9 +254,7 @@ class RedlockPlans(Primitive):
             if isinstance(outcome, Grant):
                 return outcome
             if is_first and len(self._masters) - len(outcome.failures) < self._majority:
-                _logger.warning(
-                    "%r waits for a majority of its masters: %s", self, outcome.failures
-                )
+                _logger.warning("%r got no majority of votes: %s", self, outcome.failures)
             left = deadline - _now()
             if left <= 0:
                 return outcome

@@ -158,6 +158,7 @@ def test_line_that_the_server_closed_is_not_used_again(colour):
     client = colour.clients[0]
     assert colour.perform(Poll((client,), ("PING",), 1)) == [b"PONG"]
     colour.perform(Poll((client,), ("CLIENT", "KILL", "TYPE", "normal", "SKIPME", "no"), 1))
+    time.sleep(2 * _poll._STILL_GOOD)
     assert colour.perform(Poll((client,), ("PING",), 1)) == [b"PONG"]
 
 
@@ -168,13 +169,14 @@ def test_server_that_lets_nobody_in_votes_with_its_reason(five_servers):
 
 
 def test_no_threads_are_left_and_few_are_used_while_a_server_hangs(masters, stalled):
+    before = threading.active_count()
     for _ in range(50):
         poll_blocking(Poll(masters, ("PING",), 0.5, enough=majority))
-    assert threading.active_count() <= 1 + 10 * len(masters)
+    assert threading.active_count() <= before + 10 * len(masters)
     deadline = time.monotonic() + 5
-    while threading.active_count() > 1 and time.monotonic() < deadline:
+    while threading.active_count() > before and time.monotonic() < deadline:
         time.sleep(0.05)
-    assert threading.active_count() == 1
+    assert threading.active_count() <= before
 
 
 def test_many_threads_poll_at_once(masters):

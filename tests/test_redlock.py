@@ -6,6 +6,7 @@ import asyncio
 import gc
 import itertools
 import os
+import random
 import signal
 import subprocess
 import sys
@@ -20,6 +21,7 @@ from multiprocessing import get_context
 import pytest
 import redis as redis_py
 import redis.asyncio as asynchronous
+from lossy import LossyProxy
 from redis.exceptions import NoPermissionError, ResponseError
 
 from pottery import (
@@ -114,6 +116,13 @@ def seconds(function):
     began = time.monotonic()
     function()
     return time.monotonic() - began
+
+
+def wait_for(condition, seconds=2):
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.005)
 
 
 def forget(masters):
@@ -475,14 +484,12 @@ def test_renewing_lock_that_is_forgotten_is_not_kept_for_ever(masters):
 
 
 def test_threads_of_renewal_end_with_the_lock(masters):
+    before = threading.active_count()
     lock = Redlock(key="printer", masters=masters, auto_renew=True)
     for _ in range(30):
         with lock:
             pass
-    deadline = time.monotonic() + 2
-    while threading.active_count() > 1 and time.monotonic() < deadline:
-        time.sleep(0.01)
-    assert threading.active_count() == 1
+    wait_for(lambda: threading.active_count() <= before)
 
 
 # --- fencing
@@ -552,7 +559,7 @@ def test_majority_that_is_gone_is_told_in_time(colour, five_servers, fault):
         assert 1 <= took < 1.5
         with pytest.raises(QuorumIsImpossible) as caught:
             colour.run(colour.lock(raise_on_redis_errors=True).acquire())
-        assert len(caught.value.redis_errors) == 3
+        assert len(caught.value.redis_errors) >= 3
         with pytest.raises(QuorumIsImpossible):
             colour.run(colour.lock().acquire(raise_on_redis_errors=True))
         assert holders([server.client() for server in five_servers[3:]]) == [None] * 2
@@ -567,7 +574,7 @@ def test_majority_that_dies_while_the_lock_is_held(colour, five_servers):
         assert colour.run(lock.locked()) == 0
         with pytest.raises(ExtendUnlockedLock) as caught:
             colour.run(lock.extend())
-        assert len(caught.value.redis_errors) == 3
+        assert len(caught.value.redis_errors) >= 3
         with pytest.raises(QuorumIsImpossible):
             colour.run(lock.release(raise_on_redis_errors=True))
 
@@ -805,6 +812,99 @@ def test_waiting_takes_no_connection_of_the_pool(server, redis):
             assert client.ping()
         for waiter in waiters:
             waiter.join()
+
+
+# --- a bad network
+
+
+@pytest.fixture
+def proxies(five_servers, masters):
+    with ExitStack() as stack:
+        yield [
+            stack.enter_context(
+                LossyProxy("127.0.0.1", client.connection_pool.connection_kwargs["port"])
+            )
+            for client in masters
+        ]
+
+
+def test_lost_replies_leave_nothing_behind_and_nobody_in_doubt(proxies, masters):
+    lock = Redlock(key="printer", masters=[redis_py.Redis(port=proxy.port) for proxy in proxies])
+    for number in range(60):
+        for proxy in proxies[: number % 4]:
+            proxy.lose_replies(1)
+        is_held = lock.acquire(blocking=False)
+        tokens = [token for token in holders(masters) if token]
+        if is_held:
+            assert len(set(tokens)) == 1
+            assert len(tokens) >= 3
+            for proxy in proxies[number % 3 : number % 3 + number % 4]:
+                proxy.lose_replies(1)
+            with suppress(ReleaseUnlockedLock):  # if the reply was lost, the key was gone after
+                lock.release()
+        for proxy in proxies:
+            proxy.lose_replies(0)
+        wait_for(lambda: holders(masters) == [None] * 5)
+
+
+class Slow(LossyProxy):
+    """Keeps every reply back for a while, now longer and now shorter."""
+
+    def _replies(self, client, server, sent):
+        with suppress(OSError):
+            while data := server.recv(65536):
+                time.sleep(random.uniform(0, 0.15))
+                client.sendall(data)
+        client.close()
+
+
+def test_slow_network_to_one_master_leaves_no_key_behind(masters):
+    port = masters[0].connection_pool.connection_kwargs["port"]
+    with Slow("127.0.0.1", port) as proxy:
+        lock = Redlock(key="printer", masters=[redis_py.Redis(port=proxy.port), *masters[1:]])
+        for _ in range(30):
+            assert seconds(lock.acquire) < 0.4
+            assert seconds(lock.release) < 0.4
+        wait_for(lambda: holders(masters) == [None] * 5)
+
+
+# --- a holder that sleeps
+
+SLEEPER = """
+import os, signal, sys, time
+from redis import Redis
+from pottery import Redlock, ReleaseUnlockedLock
+masters = [Redis.from_url(url) for url in sys.argv[1:]]
+lock = Redlock(key="printer", masters=masters, auto_release_time=0.5, fencing=True)
+assert lock.acquire()
+lost = lock.lost
+print(lock.fencing_token, flush=True)
+os.kill(os.getpid(), signal.SIGSTOP)
+assert not lock.locked()
+lost.wait(1)
+assert lost.is_set()
+try:
+    lock.release()
+except ReleaseUnlockedLock:
+    print("lost", flush=True)
+"""
+
+
+def test_holder_that_slept_too_long_learns_it_and_has_the_lower_fencing_token(
+    five_servers, masters
+):
+    urls = [server.url for server in five_servers]
+    command = [sys.executable, "-c", SLEEPER, *urls]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as sleeper:
+        old_token = int(sleeper.stdout.readline())
+        lock = Redlock(key="printer", masters=masters, fencing=True)
+        assert lock.acquire(timeout=5)
+        assert lock.fencing_token > old_token
+        os.kill(sleeper.pid, signal.SIGCONT)
+        assert sleeper.stdout.readline() == "lost\n"
+        assert lock.locked()
+    assert sleeper.returncode == 0
+    lock.release()
 
 
 # --- interruptions and forks
