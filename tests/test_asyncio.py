@@ -8,9 +8,11 @@ import gc
 import json
 import pickle
 import random
+import re
 import time
 from collections import Counter, deque
 from functools import partial
+from pathlib import Path
 
 import pytest
 import redis.asyncio as asynchronous
@@ -119,6 +121,19 @@ def test_copy_and_truth_say_what_to_await_instead(server, twin):
     with pytest.raises(TypeError, match="has no truth value: await its size"):
         assert container
     assert repr(container) == f"<{twin.__name__} key='k'>"
+
+
+PAGE = Path(__file__).parents[1] / "docs" / "asyncio.md"
+
+
+@every_twin
+def test_documentation_names_every_verb_and_no_other(twin):
+    text = PAGE.read_text(encoding="utf-8")
+    verbs = {name for name in dir(twin) if not name.startswith("_")} - {*dir(TWINS[twin])}
+    known = {name for one in TWINS for name in dir(one)} | {"exists", "length"}
+
+    assert {verb for verb in verbs if f".{verb}(" not in text} == set()
+    assert {*re.findall(r"await [a-zX]\w*\.(\w+)\(", text)} <= known
 
 
 # --- life
