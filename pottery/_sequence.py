@@ -17,7 +17,7 @@ from redis.exceptions import ResponseError
 from pottery._json import encode, spellings
 from pottery._plan import Op, nothing, operation, same, whole
 from pottery._script import Script
-from pottery.base import PAGE, WHOLE, AIOContainer, Base, Container, warn_about
+from pottery.base import PAGE, WHOLE, AIOContainer, Base, Container, Readable, warn_about
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
@@ -185,7 +185,7 @@ return 1
 )
 
 
-class SequencePlans(Base, Generic[T]):
+class SequencePlans(Base, Readable, Generic[T]):
     """What any sequence asks of Redis."""
 
     _noun: ClassVar[str]  # of the builtin, as its error messages have it

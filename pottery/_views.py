@@ -8,7 +8,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast
 
 from pottery._plan import whole
-from pottery.base import MISSING, START
+from pottery.base import MISSING, START, Readable
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
@@ -21,7 +21,7 @@ T = TypeVar("T")
 V = TypeVar("V")
 
 
-class Reading:
+class Reading(Readable):
     """What a blocking view says of its dict, so that others can read it by a plan."""
 
     _mapping: Any  # the RedisDict
@@ -249,7 +249,7 @@ class RedisDictValues(Reading, ValuesView[V]):
         return f"{type(self).__name__}({[value for _, value in self._mapping._all_shown()]})"
 
 
-class AIORedisDictView(Generic[T]):
+class AIORedisDictView(Readable, Generic[T]):
     """The keys, values or items of an AIORedisDict, read anew whenever they are iterated."""
 
     def __init__(self, mapping: Any, page: Page[T]) -> None:

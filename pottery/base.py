@@ -43,8 +43,12 @@ return 1
 """)
 
 
+class Readable:
+    """Marks what can be read by a plan, `_elements`: containers, and views of them."""
+
+
 class Stored(Protocol[T_co]):
-    """A container in Redis, of either colour, or a view of one."""
+    """What is `Readable`, for type checkers."""
 
     redis: Any
 
@@ -215,7 +219,7 @@ def _checked(key: Any) -> str | bytes:
 
 def is_stored(given: Elements[T]) -> TypeIs[Stored[T]]:
     """Return whether what an argument gives has to be read from Redis."""
-    return hasattr(given, "_elements")
+    return isinstance(given, Readable)
 
 
 class Container(Base, Sync):

@@ -9,7 +9,7 @@ from pottery._json import encode, encode_key, find_key
 from pottery._plan import Op, nothing, operation, same, whole
 from pottery._script import Script
 from pottery._views import AIORedisDictView, RedisDictItems, RedisDictKeys, RedisDictValues
-from pottery.base import MISSING, START, AIOContainer, Base, Container, warn_about
+from pottery.base import MISSING, START, AIOContainer, Base, Container, Readable, warn_about
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterator
@@ -57,7 +57,7 @@ return ARGV[2]
 """)
 
 
-class DictPlans(Base, Generic[K, V]):
+class DictPlans(Base, Readable, Generic[K, V]):
     """What RedisDict asks of Redis."""
 
     # --- one item

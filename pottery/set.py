@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Generic, NamedTuple, TypeVar, cast
 from pottery._json import encode_key, find_key
 from pottery._plan import Done, Op, nothing, operation, same, whole
 from pottery._script import Script
-from pottery.base import START, AIOContainer, Base, Container, warn_about
+from pottery.base import START, AIOContainer, Base, Container, Readable, warn_about
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterator, Sequence
@@ -114,7 +114,7 @@ class Overlap(NamedTuple):
     common: int
 
 
-class SetPlans(Base, Generic[T]):
+class SetPlans(Base, Readable, Generic[T]):
     """What RedisSet and AIORedisSet ask of Redis."""
 
     # --- one member

@@ -297,6 +297,17 @@ def test_views_are_taken_where_their_elements_would_be(run, redis, view):
     run(body)
 
 
+def test_iterable_is_iterated_whatever_its_attributes_are_called(run):
+    class Named(list):
+        _elements = redis = None
+
+    async def body(client):
+        items = await AIORedisList.create(Named("ab"), redis=client)
+        assert await items.to_list() == ["a", "b"]
+
+    run(body)
+
+
 def test_containers_of_both_colours_are_combined_by_one_command(run, redis, commands):
     async def body(client):
         members, other = AIORedisSet(redis=client, key="s"), RedisSet("ab", redis=redis, key="t")
