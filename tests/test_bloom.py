@@ -17,7 +17,7 @@ from redis.exceptions import ResponseError
 from test_format import raw_bytes
 
 from pottery import AIOBloomFilter, BloomFilter, KeyExistsError, OutcomeUnknown, RedisSet
-from pottery.bloom import BloomPlans
+from pottery.bloom import READING, BloomPlans
 from pottery.testing import RedisServer
 
 RAJIV = 183, 319, 787, 585, 8, 471, 711
@@ -236,6 +236,7 @@ def test_what_json_cannot_spell_is_not_there_and_cannot_be_added(redis, item):
     assert raw_bytes(redis).get("b") == before
 
 
+@pytest.mark.slow
 def test_ten_thousand_elements_are_one_round_trip(redis, commands):
     many = words(10_000)
     for size in (10**6, 10**8):
@@ -259,7 +260,7 @@ def test_few_elements_do_not_move_the_bitmap(redis, commands):
 def test_more_bits_than_one_command_may_name_are_asked_for_in_several(redis):
     huge = BloomFilter(num_elements=2 * 10**7, false_positives=1e-9, redis=redis)
     texts = words(6000)
-    assert huge._are_few(texts)
+    assert huge._are_few(texts, READING)
     asked, answer = [], None
     steps = BloomPlans.contains_many(huge, *texts)
     try:
@@ -679,6 +680,31 @@ def test_lost_reply_neither_loses_nor_doubles(server, redis):
             with pytest.raises(OutcomeUnknown):
                 call()
         client.close()
+
+
+def test_replica_has_the_same_and_sees_nothing_of_a_comparison():
+    config = {"repl-diskless-sync-delay": 0}
+    with RedisServer(config=config) as server, server.client() as client:
+        one, two = small(client, words(80), key="1"), small(client, "abc", key="2")
+        with RedisServer(config={"replicaof": f"127.0.0.1 {server.port}"}) as copy_of_it:
+            replica = copy_of_it.client()
+            client.expire("1", 1000)
+            while client.wait(1, 100) == 0:
+                pass
+            one.update(words(90))
+            one |= two
+            both = one & two
+            before = client.info("replication")["master_repl_offset"]
+            assert both <= one
+            assert one != two
+            after = client.info("replication")["master_repl_offset"]
+            assert client.wait(1, 5000) == 1
+            keys = ["1", "2", both.key]
+            assert replica.mget(keys) == client.mget(keys)
+            assert replica.ttl("1") > 900
+            assert (replica.dbsize(), client.dbsize()) == (3, 3)
+            assert after - before < 100  # a ping, at the most
+            replica.close()
 
 
 def test_repr_of_a_filter_whose_server_is_gone(redis):
