@@ -13,7 +13,7 @@ import pytest
 import redis as redis_py
 import redis.asyncio as asynchronous
 from lossy import LossyProxy
-from redis.exceptions import ResponseError
+from redis.exceptions import NoPermissionError, ResponseError
 from test_format import raw_bytes
 
 from pottery import AIOBloomFilter, BloomFilter, KeyExistsError, OutcomeUnknown, RedisSet
@@ -98,6 +98,17 @@ def test_size_and_number_of_hashes_follow_the_formulas(redis, num_elements, fals
     seen = BloomFilter(num_elements=num_elements, false_positives=false_positives, redis=redis)
     assert (seen.size(), seen.num_hashes()) == shape
     assert (seen.num_elements, seen.false_positives) == (num_elements, false_positives)
+
+
+def test_filter_is_used_as_that_of_pottery_3(redis):
+    names = small(redis, key="names")
+    names.add("rajiv")
+    assert ["rajiv" in names, "raj" in names, "dan" in names] == [True, False, False]
+    assert len(names) == 1
+    names.update({"raj", "dan"})
+    assert tuple(names.contains_many("rajiv", "raj", "dan", "luis")) == (True, True, True, False)
+    names.clear()
+    assert len(names) == 0
 
 
 # --- parameters
@@ -286,6 +297,18 @@ def test_user_who_may_not_run_scripts_adds_and_asks(server, redis):
         assert ("x" in seen, "z" in seen, len(seen)) == (True, False, 1)
         seen.clear()
     redis.execute_command("ACL DELUSER", "app")
+
+
+def test_user_who_may_only_read_asks(server, redis):
+    small(redis, words(50), key="b")
+    redis.execute_command("ACL SETUSER", "reader", "on", "nopass", "~b", "+@read", "+@connection")
+    with server.client(username="reader", password="any") as client:
+        seen = small(client, key="b")
+        assert seen.contains_many(*words(50)) == [True] * 50
+        assert ("word 1" in seen, "x" in seen, len(seen) > 40) == (True, False, True)
+        with pytest.raises(NoPermissionError):
+            seen.add("x")
+    redis.execute_command("ACL DELUSER", "reader")
 
 
 def test_user_whose_keys_have_a_prefix_may_do_everything_in_place(server, redis):

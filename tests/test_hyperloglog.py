@@ -45,6 +45,18 @@ def test_what_is_added_twice_counts_once(redis):
     assert len(seen) == 5
 
 
+def test_hyperloglog_is_used_as_that_of_pottery_3(redis):
+    searches = HyperLogLog(redis=redis, key="searches")
+    searches.add("sonic")
+    assert len(searches) == 1
+    searches.update({"minesweeper", "rgb to hex", "pac-man", "snake"})
+    assert len(searches) == 5
+    assert ("snake" in searches, "tetris" in searches) == (True, False)
+    assert tuple(searches.contains_many("snake", "tetris")) == (True, False)
+    searches.clear()
+    assert len(searches) == 0
+
+
 def test_text_is_what_is_hashed(redis):
     seen = HyperLogLog([1, 1.0, True, "1", None, (1, 2), "é"], redis=redis, key="h")
     texts = ["1", "1.0", "true", '"1"', "null", "[1, 2]", '"\\u00e9"']
