@@ -61,7 +61,7 @@ NARROW = Script(_COMBINE)
 MEASURE = Script(
     """
 -- KEYS[1] bitmap, KEYS[2] another, KEYS[3] scratch; returns how many bits are set in each and both
-redis.replicate_commands()
+if redis.replicate_commands then redis.replicate_commands() end
 redis.set_repl(redis.REPL_NONE)
 local mine, theirs = redis.call('BITCOUNT', KEYS[1]), redis.call('BITCOUNT', KEYS[2])
 redis.call('BITOP', 'AND', KEYS[3], KEYS[1], KEYS[2])

@@ -49,7 +49,7 @@ FIND = Script(
 -- KEYS[1] HyperLogLog, KEYS[2] scratch, ARGV elements; returns for each whether it may be there
 local original = redis.call('GET', KEYS[1])
 if not original then return {} end
-redis.replicate_commands()
+if redis.replicate_commands then redis.replicate_commands() end
 redis.set_repl(redis.REPL_NONE)
 local flags, is_copy = {}, false
 for i, element in ipairs(ARGV) do
