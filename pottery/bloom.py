@@ -334,8 +334,17 @@ class BloomPlans(Base, Generic[T]):
         theirs = _number((yield from at(other.redis, other._read())))
         return Overlap(mine.bit_count(), theirs.bit_count(), (mine & theirs).bit_count())
 
+    def _equals(self, other: BloomPlans[Any]) -> Steps[bool]:
+        if other._shape != self._shape:
+            return False
+        overlap = yield from self._overlap(other)
+        return overlap.mine == overlap.theirs == overlap.common
+
     def _is_kin(self, other: object) -> TypeIs[BloomPlans[Any]]:
-        return _is_filter(other) and other._client_type is self._client_type
+        """Return whether *other* is a filter that can be reached from here, whatever its size."""
+        if not _is_filter(other):
+            return False
+        return other._client_type is self._client_type or self._is_beside(other)
 
     def _alike(self, other: object) -> BloomPlans[Any]:
         """Return *other* if it is a filter with which this one can be combined."""
@@ -443,7 +452,7 @@ class BloomFilter(BloomPlans[T], Container):  # noqa: PLW1641 - no hash, as set
         """
         return self._perform(self._length())
 
-    def union(self, *others: BloomFilter[Any]) -> BloomFilter[Any]:
+    def union(self, *others: BloomPlans[Any]) -> BloomFilter[Any]:
         """Return a new filter of what was added to this one or any of *others*.
 
         It is the filter that one would have got by adding all to one.
@@ -453,7 +462,7 @@ class BloomFilter(BloomPlans[T], Container):  # noqa: PLW1641 - no hash, as set
         """
         return self._perform(self._combined("OR", others))
 
-    def intersection(self, *others: BloomFilter[Any]) -> BloomFilter[T]:
+    def intersection(self, *others: BloomPlans[Any]) -> BloomFilter[T]:
         """Return a new filter that has what this one and all *others* have.
 
         Raises ValueError if the parameters of one differ.
@@ -463,7 +472,7 @@ class BloomFilter(BloomPlans[T], Container):  # noqa: PLW1641 - no hash, as set
 
     # Comparisons and operators, as those of `set`, take only their own kind.
 
-    def __or__(self, other: BloomFilter[U]) -> BloomFilter[T | U]:
+    def __or__(self, other: BloomPlans[U]) -> BloomFilter[T | U]:
         """Return the union: a BloomFilter with a temporary key.
 
         Raises ValueError if the parameters of *other* differ.
@@ -471,7 +480,7 @@ class BloomFilter(BloomPlans[T], Container):  # noqa: PLW1641 - no hash, as set
         """
         return self.union(other) if self._is_kin(other) else cast("Any", NotImplemented)
 
-    def __and__(self, other: BloomFilter[Any]) -> BloomFilter[T]:
+    def __and__(self, other: BloomPlans[Any]) -> BloomFilter[T]:
         """Return the intersection: a BloomFilter with a temporary key.
 
         Raises ValueError if the parameters of *other* differ.
@@ -479,7 +488,7 @@ class BloomFilter(BloomPlans[T], Container):  # noqa: PLW1641 - no hash, as set
         """
         return self.intersection(other) if self._is_kin(other) else cast("Any", NotImplemented)
 
-    def __ior__(self, other: BloomFilter[T]) -> Self:  # type: ignore[misc]
+    def __ior__(self, other: BloomPlans[T]) -> Self:  # type: ignore[misc]
         """Add what was added to *other*.
 
         Raises ValueError if the parameters of *other* differ.
@@ -487,7 +496,7 @@ class BloomFilter(BloomPlans[T], Container):  # noqa: PLW1641 - no hash, as set
         """
         return self._in_place(self.update, other)
 
-    def __iand__(self, other: BloomFilter[Any]) -> Self:
+    def __iand__(self, other: BloomPlans[Any]) -> Self:
         """Keep only what *other* has too.
 
         Raises ValueError if the parameters of *other* differ.
@@ -495,10 +504,10 @@ class BloomFilter(BloomPlans[T], Container):  # noqa: PLW1641 - no hash, as set
         """
         return self._in_place(self.intersection_update, other)
 
-    def _in_place(self, change: Callable[[BloomFilter[Any]], None], other: object) -> Self:
+    def _in_place(self, change: Callable[[BloomPlans[Any]], None], other: object) -> Self:
         if not self._is_kin(other):
             return cast("Self", NotImplemented)
-        change(cast("BloomFilter[Any]", other))
+        change(other)
         return self
 
     def __eq__(self, other: object) -> bool:
@@ -506,11 +515,9 @@ class BloomFilter(BloomPlans[T], Container):  # noqa: PLW1641 - no hash, as set
 
         O(n); 1 round trip; atomic.
         """
-        if self._is_kin(other) and other._shape != self._shape:
-            return False
-        return self._compare(other, lambda it: it.mine == it.theirs == it.common)
+        return self._perform(self._equals(other)) if self._is_kin(other) else NotImplemented
 
-    def __le__(self, other: BloomFilter[Any]) -> bool:
+    def __le__(self, other: BloomPlans[Any]) -> bool:
         """Return whether every bit is set in *other*: see `issubset`.
 
         Raises ValueError if the parameters of *other* differ.
@@ -518,7 +525,7 @@ class BloomFilter(BloomPlans[T], Container):  # noqa: PLW1641 - no hash, as set
         """
         return self._compare(other, lambda it: it.mine == it.common)
 
-    def __lt__(self, other: BloomFilter[Any]) -> bool:
+    def __lt__(self, other: BloomPlans[Any]) -> bool:
         """Return whether every bit is set in *other*, and more are.
 
         Raises ValueError if the parameters of *other* differ.
@@ -526,7 +533,7 @@ class BloomFilter(BloomPlans[T], Container):  # noqa: PLW1641 - no hash, as set
         """
         return self._compare(other, lambda it: it.mine == it.common < it.theirs)
 
-    def __ge__(self, other: BloomFilter[Any]) -> bool:
+    def __ge__(self, other: BloomPlans[Any]) -> bool:
         """Return whether every bit of *other* is set here: see `issuperset`.
 
         Raises ValueError if the parameters of *other* differ.
@@ -534,7 +541,7 @@ class BloomFilter(BloomPlans[T], Container):  # noqa: PLW1641 - no hash, as set
         """
         return self._compare(other, lambda it: it.theirs == it.common)
 
-    def __gt__(self, other: BloomFilter[Any]) -> bool:
+    def __gt__(self, other: BloomPlans[Any]) -> bool:
         """Return whether every bit of *other* is set here, and more are.
 
         Raises ValueError if the parameters of *other* differ.
@@ -552,7 +559,8 @@ class AIOBloomFilter(BloomPlans[T], AIOContainer):
     """A `BloomFilter` for asyncio: the same methods, awaited, and verbs where it has syntax.
 
     `await f.has(x)` is `x in f`. `f.size()` is the number of bits, as there, so that the number of
-    elements, `len(f)`, is `await f.length()`. `await f.update(g)` is `f |= g`.
+    elements, `len(f)`, is `await f.length()`. `await f.update(g)` is `f |= g`, and `await
+    f.equals(g)` is `f == g`.
 
     Hashing does not wait, so no other task runs meanwhile: one to two milliseconds for each
     thousand elements of a call. Give hundreds of thousands in several calls.
@@ -589,6 +597,13 @@ class AIOBloomFilter(BloomPlans[T], AIOContainer):
         """
         return self._has(item)
 
+    async def equals(self, other: object, /) -> bool:
+        """Return whether *other* is a filter with the same parameters and the same bits.
+
+        O(n); 1 round trip; atomic.
+        """
+        return self._is_kin(other) and await self._perform(self._equals(other))
+
     @operation
     def length(self) -> Op[int]:
         """Return about how many elements were added.
@@ -598,7 +613,7 @@ class AIOBloomFilter(BloomPlans[T], AIOContainer):
         return self._length()
 
     @operation
-    def union(self, *others: AIOBloomFilter[Any]) -> Steps[AIOBloomFilter[Any]]:
+    def union(self, *others: BloomPlans[Any]) -> Steps[AIOBloomFilter[Any]]:
         """Return a new filter of what was added to this one or any of *others*.
 
         Raises ValueError if the parameters of one differ.
@@ -607,7 +622,7 @@ class AIOBloomFilter(BloomPlans[T], AIOContainer):
         return (yield from self._combined("OR", others))
 
     @operation
-    def intersection(self, *others: AIOBloomFilter[Any]) -> Steps[AIOBloomFilter[T]]:
+    def intersection(self, *others: BloomPlans[Any]) -> Steps[AIOBloomFilter[T]]:
         """Return a new filter that has what this one and all *others* have.
 
         Raises ValueError if the parameters of one differ.

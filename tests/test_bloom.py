@@ -793,8 +793,6 @@ def test_asynchronous_filter_does_what_the_blocking_one_does(server, redis):
         assert await copied.has("y")
         with pytest.raises(KeyExistsError):
             await AIOBloomFilter.create("x", **PROMISE, redis=client, key="b")
-        with pytest.raises(TypeError, match="not BloomFilter"):
-            await seen.update(small(redis))
         with pytest.raises(ValueError, match="other parameters"):
             await seen.update(AIOBloomFilter(num_elements=9, false_positives=0.1, redis=client))
         await other.clear()
@@ -805,11 +803,39 @@ def test_asynchronous_filter_does_what_the_blocking_one_does(server, redis):
     assert small(redis, key="b") == small(redis, ["a", "b", "c", "d", "e", "f", *words(50)])
 
 
-def test_filters_of_the_two_colours_are_not_combined(server, redis):
+def test_filters_of_the_two_colours_are_combined_where_they_are_on_one_server(server, redis):
+    here = small(redis, "abc", key="here")
+
     async def body(client):
-        theirs = AIOBloomFilter(**PROMISE, redis=client)
-        with pytest.raises(TypeError):
-            small(redis) | theirs
-        assert small(redis) != theirs
+        there = AIOBloomFilter(**PROMISE, redis=client, key="there")
+        await there.update("cd", here)
+        assert here <= there
+        assert await there.issuperset(here)
+        assert not await there.equals(here)
+        await there.intersection_update(here)
+        assert await there.equals(here)
+        assert here == there
+        assert here | there == here & there == here
+        assert not await there.equals("abc")
+        assert not await there.equals(
+            AIOBloomFilter(num_elements=1, false_positives=0.1, redis=client)
+        )
 
     in_a_loop(server, body)
+    assert redis.exists("here", "there") == 2
+
+
+def test_filters_of_the_two_colours_on_two_servers_are_not_combined(server, redis):
+    with RedisServer() as other_server, other_server.client() as other:
+        there = small(other, "abc")
+
+        async def body(client):
+            here = AIOBloomFilter(**PROMISE, redis=client)
+            with pytest.raises(TypeError, match="AIOBloomFilter goes together with AIOBloomFilter"):
+                await here.update(there)
+            assert not await here.equals(there)
+            with pytest.raises(TypeError, match="unsupported operand"):
+                there | here
+            assert there != here
+
+        in_a_loop(server, body)

@@ -367,6 +367,7 @@ TWIN_BLOOM_CALLS = (
         "__aexit__": lambda f: leave(f, **PROMISE),
         "__init__": lambda f: AIOBloomFilter(**PROMISE, redis=f.redis, key="new"),
         "create": lambda f: AIOBloomFilter.create("xyz", **PROMISE, redis=f.redis, key="new"),
+        "equals": lambda f: f.equals(AIOBloomFilter(**PROMISE, redis=f.redis, key="other")),
         "length": lambda f: f.length(),
     }
 )

@@ -287,6 +287,7 @@ async def asynchronous_bloom_filters(f: AIOBloomFilter[str]) -> None:
     assert_type(await f.contains_many("x", 1), list[bool])
     assert_type(await f.update(["x"], new), None)
     assert_type(await f.issubset(new), bool)
+    assert_type(await f.equals(new), bool)
     assert_type(await f.intersection(new), AIOBloomFilter[str])
     assert_type(await f.copy(), AIOBloomFilter[str])
 
