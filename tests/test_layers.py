@@ -16,7 +16,7 @@ MODULES = sorted(path.stem for path in PACKAGE.glob("*.py"))
 # From the bottom up; a module imports only from tiers below its own.
 TIERS = [
     {"exceptions", "_json", "_wire", "testing", "timer"},
-    {"_poll"},
+    {"_call_key", "_poll"},
     {"_plan"},
     {"_quorum", "_script", "_temporary"},
     {"base"},
