@@ -8,7 +8,7 @@ and leaves a connection out of step when it is interrupted.
 from __future__ import annotations
 
 from asyncio import gather
-from collections import Counter
+from collections import Counter, OrderedDict
 from itertools import repeat
 from json import JSONDecoder, JSONEncoder, loads
 from typing import TYPE_CHECKING, NamedTuple
@@ -19,12 +19,14 @@ from pottery import (
     AIORedisDict,
     AIORedisList,
     BloomFilter,
+    CachedOrderedDict,
     HyperLogLog,
     RedisCounter,
     RedisDeque,
     RedisDict,
     RedisList,
     RedisSet,
+    redis_cache,
 )
 
 if TYPE_CHECKING:
@@ -50,6 +52,10 @@ def decode_all(raws: list[bytes]) -> list[object]:
     return loads(b"[" + b",".join(raws) + b"]")
 
 
+def decode_each(raws: list[bytes | None]) -> list[object]:
+    return [None if raw is None else decode(raw.decode()) for raw in raws]
+
+
 def all_pairs(redis: Redis) -> Iterator[Pair]:
     yield from dict_pairs(redis)
     yield from set_pairs(redis)
@@ -58,6 +64,7 @@ def all_pairs(redis: Redis) -> Iterator[Pair]:
     yield from counter_pairs(redis)
     yield from bloom_pairs(redis)
     yield from hyperloglog_pairs(redis)
+    yield from cache_pairs(redis)
 
 
 def dict_pairs(redis: Redis) -> Iterator[Pair]:
@@ -259,3 +266,59 @@ def asynchronous_pairs(redis: Redis, client: asynchronous.Redis) -> Iterator[Pai
     yield Pair("await l.append and l.pop", push_and_pop, push_and_pop_by_hand)
     yield Pair("await d.get(k), 50 at once", fifty, fifty_by_hand, repeat=4)
     yield Pair("await d.to_dict(), 1000", d.to_dict, everything_by_hand, repeat=3)
+
+
+def cache_pairs(redis: Redis) -> Iterator[Pair]:
+    @redis_cache(redis=redis, key="cache")
+    def price(item: str, amount: int) -> int:
+        return len(item) * amount
+
+    def look_up(item: str, amount: int) -> bytes | None:
+        with redis.pipeline(transaction=False) as pipe:
+            pipe.hget("cache by hand", encode([item, amount]))
+            pipe.expire("cache by hand", 60)
+            return pipe.execute()[0]
+
+    def keep(item: str, amount: int) -> None:
+        with redis.pipeline(transaction=False) as pipe:
+            pipe.hset("cache by hand", encode([item, amount]), encode(len(item) * amount))
+            pipe.expire("cache by hand", 60)
+            pipe.execute()
+
+    price("pear", 3)
+    keep("pear", 3)
+    yield Pair(
+        "redis_cache, hit", lambda: price("pear", 3), lambda: decode(look_up("pear", 3).decode())
+    )
+    yield Pair(
+        "redis_cache, miss",
+        lambda: (price.invalidate("plum", 3), price("plum", 3)),
+        lambda: (
+            redis.hdel("cache by hand", encode(["plum", 3])),
+            look_up("plum", 3) or keep("plum", 3),
+        ),
+    )
+
+    thousand = {f"key {n}": f"value {n}" for n in range(1000)}
+    made = CachedOrderedDict(redis_client=redis, redis_key="ordered")
+    made.update(thousand)
+
+    def look_all_up(read: Callable[[list[bytes]], list[object]]) -> OrderedDict[str, object]:
+        with redis.pipeline(transaction=False) as pipe:
+            pipe.hmget("ordered", [encode(key) for key in thousand])
+            pipe.expire("ordered", 60)
+            return OrderedDict(zip(thousand, read(pipe.execute()[0]), strict=True))
+
+    def fill() -> None:
+        with redis.pipeline(transaction=False) as pipe:
+            pipe.hset("ordered", mapping={encode(k): encode(v) for k, v in thousand.items()})
+            pipe.expire("ordered", 60)
+            pipe.execute()
+
+    def make() -> CachedOrderedDict[str, object]:
+        return CachedOrderedDict(redis_client=redis, redis_key="ordered", dict_keys=thousand)
+
+    # What may have misses is decoded one by one, if by hand; in bulk if it is known to have none.
+    yield Pair("CachedOrderedDict, 1000", make, lambda: look_all_up(decode_each), repeat=3)
+    yield Pair("the same, all hits", make, lambda: look_all_up(decode_all), repeat=3)
+    yield Pair("its update, 1000", lambda: made.update(thousand), fill, repeat=3)

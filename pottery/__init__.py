@@ -2,6 +2,7 @@
 
 from pottery._json import PotteryEncoder
 from pottery.bloom import AIOBloomFilter, BloomFilter
+from pottery.cache import redis_cache
 from pottery.counter import AIORedisCounter, RedisCounter
 from pottery.deque import AIORedisDeque, RedisDeque
 from pottery.dict import AIORedisDict, RedisDict
@@ -23,6 +24,7 @@ from pottery.exceptions import (
 )
 from pottery.hyperloglog import AIOHyperLogLog, HyperLogLog
 from pottery.list import AIORedisList, RedisList
+from pottery.ordered import CachedOrderedDict
 from pottery.redlock import AIORedlock, Redlock, synchronize
 from pottery.set import AIORedisSet, RedisSet
 from pottery.timer import ContextTimer
@@ -39,6 +41,7 @@ __all__ = [
     "AIORedisSet",
     "AIORedlock",
     "BloomFilter",
+    "CachedOrderedDict",
     "ContextTimer",
     "DecodeError",
     "ExtendUnlockedLock",
@@ -62,5 +65,6 @@ __all__ = [
     "Redlock",
     "ReleaseUnlockedLock",
     "TooManyExtensions",
+    "redis_cache",
     "synchronize",
 ]

@@ -23,15 +23,18 @@ from pottery import (
     AIORedisList,
     AIORedisSet,
     BloomFilter,
+    CachedOrderedDict,
     HyperLogLog,
     RedisCounter,
     RedisDeque,
     RedisDict,
     RedisList,
     RedisSet,
+    redis_cache,
 )
 from pottery._views import RedisDictItems, RedisDictKeys, RedisDictValues
 from pottery.base import Base
+from pottery.cache import AIOCachedFunction, CachedFunction
 
 COST = re.compile(
     r"O\([^;]+\)[^;]*; (?P<trips>\d+) round trips?(?P<paged> per 1000 items)?; (not )?atomic\."
@@ -51,6 +54,7 @@ CONTAINERS = [*BLOCKING, *TWINS]
 PROMISE = {"num_elements": 1000, "false_positives": 0.01}
 # What the constructor must be given.
 REQUIRED = {BloomFilter: PROMISE, AIOBloomFilter: PROMISE}
+CACHES = [CachedFunction, AIOCachedFunction, CachedOrderedDict]
 VIEWS = {
     RedisDictKeys: RedisDict.keys,
     RedisDictValues: RedisDict.values,
@@ -91,7 +95,7 @@ def cost(function):
 
 ALL = [
     pytest.param(container, name, function, id=f"{container.__name__}.{name}")
-    for container in [*CONTAINERS, *VIEWS]
+    for container in [*CONTAINERS, *VIEWS, *CACHES]
     for name, function in operations(container)
 ]
 
@@ -441,7 +445,9 @@ def no_garbage():
     pottery._plan.ABANDONED.clear()
 
 
-MEASURED = [param for param in ALL if param.values[:2] not in NEVER]
+MEASURED = [
+    param for param in ALL if param.values[:2] not in NEVER and param.values[0] not in CACHES
+]
 
 
 @pytest.mark.parametrize(("container", "name", "function"), MEASURED)
@@ -479,6 +485,93 @@ def test_attaching_and_having_no_key_take_no_round_trip(redis, commands):
         attached = [container(**required, redis=redis, key="k") for container, required in kinds]
         temporary = [container(**required, redis=redis) for container, required in kinds]
     assert (len(attached), len(temporary), sent) == (len(BLOCKING), len(BLOCKING), [])
+
+
+# --- caches, which are made in ways of their own
+
+FUNCTION_CALLS = COPY_CALLS | {
+    "__bypass__": lambda f: f.__bypass__("0"),
+    "__call__": lambda f: f("0"),
+    "__get__": lambda f: f.__get__("0"),
+    "__init__": lambda f: redis_cache(redis=f._cache().redis, key="new")(f.__wrapped__),
+    "__repr__": repr,
+    "cache_clear": lambda f: f.cache_clear(),
+    "cache_info": lambda f: f.cache_info(),
+    "cache_parameters": lambda f: f.cache_parameters(),
+    "invalidate": lambda f: f.invalidate("0"),
+}
+ORDERED_DICT_CALLS = COPY_CALLS | {
+    "__delitem__": lambda d: d.__delitem__("0"),
+    "__init__": lambda d: CachedOrderedDict(
+        redis_client=d._cache.redis, redis_key="new", dict_keys="ab"
+    ),
+    "__ior__": lambda d: d.__ior__(MAPPING),
+    "__or__": lambda d: d | MAPPING,
+    "__ror__": lambda d: MAPPING | d,
+    "__setitem__": lambda d: d.__setitem__("miss", 1),
+    "clear": lambda d: d.clear(),
+    "copy": lambda d: d.copy(),
+    "fromkeys": lambda d: CachedOrderedDict.fromkeys(
+        "ab", redis_client=d._cache.redis, redis_key="new"
+    ),
+    "misses": lambda d: d.misses(),
+    "move_to_end": lambda d: d.move_to_end("0"),
+    "pop": lambda d: d.pop("0"),
+    "popitem": lambda d: d.popitem(),
+    "setdefault": lambda d: d.setdefault("miss", 1),
+    "update": lambda d: d.update(MAPPING),
+}
+CACHE_CALLS = {
+    CachedFunction: FUNCTION_CALLS,
+    AIOCachedFunction: FUNCTION_CALLS,
+    CachedOrderedDict: ORDERED_DICT_CALLS,
+}
+
+
+def cached(kind, client):
+    """Return a dict with a miss, or a function to which a call has a result."""
+    if kind is CachedOrderedDict:
+        results = kind(redis_client=client, redis_key="filled", dict_keys=["miss", *"01234"])
+        results.update(dict.fromkeys("01234", 1))
+        return results
+    return redis_cache(redis=client, key="filled")(length if kind is AIOCachedFunction else len)
+
+
+async def length(text):
+    return len(text)
+
+
+async def await_operation(call, url, recording):
+    client = asynchronous.Redis.from_url(url)
+    target = cached(AIOCachedFunction, client)
+    await target("0")
+    with recording as sent:
+        result = call(target)
+        if inspect.isawaitable(result):
+            await result
+    await (client.aclose() if hasattr(client, "aclose") else client.close())
+    return sent
+
+
+CACHE_OPERATIONS = [param for param in ALL if param.values[0] in CACHES]
+
+
+@pytest.mark.parametrize(("kind", "name", "function"), CACHE_OPERATIONS)
+def test_operation_of_a_cache_takes_the_round_trips_that_it_says(
+    kind, name, function, redis, server, commands
+):
+    call = CACHE_CALLS[kind][name]
+    for _ in range(2):  # the first time, the server may not know the script
+        redis.flushdb()
+        if kind is AIOCachedFunction:
+            sent = asyncio.run(await_operation(call, server.url, commands(redis)))
+            continue
+        target = cached(kind, redis)
+        if kind is CachedFunction:
+            target("0")
+        with commands(redis) as sent:
+            call(target)
+    assert len(sent) == cost(function).trips, sent
 
 
 def test_every_container_of_the_api_is_measured():

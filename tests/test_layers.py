@@ -20,9 +20,9 @@ TIERS = [
     {"_plan"},
     {"_quorum", "_script", "_temporary"},
     {"base"},
-    {"_sequence", "_views", "redlock", "set"},
+    {"_results", "_sequence", "_views", "redlock", "set"},
     {"bloom", "deque", "dict", "hyperloglog", "list"},
-    {"counter"},
+    {"cache", "counter", "ordered"},
     {"__init__"},
 ]
 # Only the driver knows threads, event loops, sockets and sleep; to look at a clock is no waiting.

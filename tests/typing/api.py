@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections import Counter
+from collections import Counter, OrderedDict
 from collections.abc import (
     AsyncIterator,
     Coroutine,
@@ -28,6 +28,7 @@ from pottery import (
     AIORedisSet,
     AIORedlock,
     BloomFilter,
+    CachedOrderedDict,
     ContextTimer,
     DecodeError,
     HyperLogLog,
@@ -39,8 +40,10 @@ from pottery import (
     RedisList,
     RedisSet,
     Redlock,
+    redis_cache,
     synchronize,
 )
+from pottery.cache import AIOCachedFunction, CachedFunction, CacheInfo
 
 client = Redis()
 
@@ -368,3 +371,99 @@ def errors(exists: KeyExistsError, broken: DecodeError, unknown: OutcomeUnknown)
     assert_type(exists.key, str | bytes | None)
     assert_type(broken.raw, bytes)
     assert_type(unknown.command, str)
+
+
+@redis_cache
+def price(item: str, amount: int = 1, *, unit: str = "kg") -> float:
+    return len(item) * amount / len(unit)
+
+
+@redis_cache(redis=client, key="k", timeout=None, ttl=5, single_flight=True, on_error="compute")
+async def size(item: str) -> int:
+    return len(item)
+
+
+def key_of(shop: Shop, item: str) -> list[str]:
+    return [type(shop).__name__, item]
+
+
+class Shop:
+    @redis_cache(make_key=key_of)
+    def price(self, item: str) -> float:
+        return float(len(item))
+
+    @redis_cache
+    async def size(self, item: str) -> int:
+        return len(item)
+
+    @staticmethod
+    @redis_cache
+    def tax(amount: int) -> float:
+        return amount / 5
+
+
+def cached_functions(shop: Shop) -> None:
+    assert_type(price("pear", 2, unit="g"), float)
+    assert_type(price.__bypass__("pear"), float)
+    assert_type(price.__wrapped__("pear"), float)
+    assert_type(price.invalidate("pear", amount=1), None)
+    assert_type(price.cache_info(), CacheInfo)
+    assert_type(price.cache_info().currsize, int)
+    assert_type(price.cache_clear(), None)
+    assert_type(price.cache_parameters(), dict[str, Any])
+    price(5)  # type: ignore[arg-type] # pyright: ignore[reportArgumentType]
+    price.invalidate()  # type: ignore[call-arg] # pyright: ignore[reportCallIssue]
+    assert_type(shop.price("pear"), float)
+    assert_type(shop.price.__bypass__("pear"), float)
+    assert_type(shop.price.invalidate("pear"), None)
+    assert_type(Shop.price(shop, "pear"), float)
+    assert_type(Shop.price.cache_info(), CacheInfo)
+    assert_type(Shop.tax(5), float)
+    shop.price(5)  # type: ignore[arg-type] # pyright: ignore[reportArgumentType]
+    redis_cache(on_error="ignore")  # type: ignore[call-overload] # pyright: ignore[reportCallIssue, reportArgumentType]
+    assert_type(redis_cache(len_of), CachedFunction[[str], int])
+    assert_type(redis_cache(key="k")(len_of), CachedFunction[[str], int])
+
+
+def len_of(text: str, /) -> int:
+    return len(text)
+
+
+async def awaited(text: str, /) -> int:
+    return len(text)
+
+
+async def awaited_functions(shop: Shop) -> None:
+    assert_type(await size("pear"), int)
+    assert_type(await size.__bypass__("pear"), int)
+    assert_type(await size.__wrapped__("pear"), int)
+    assert_type(await size.cache_info(), CacheInfo)
+    assert_type(await size.cache_clear(), None)
+    assert_type(await size.invalidate("pear"), None)
+    assert_type(await shop.size("pear"), int)
+    assert_type(await shop.size.invalidate("pear"), None)
+    assert_type(redis_cache(awaited), AIOCachedFunction[[str], int])
+    assert_type(redis_cache(key="k")(awaited), AIOCachedFunction[[str], int])
+    size("x")  # type: ignore[unused-coroutine] # pyright: ignore[reportUnusedCoroutine]
+
+
+def cached_ordered_dicts(results: CachedOrderedDict[int, str]) -> None:
+    assert_type(results.misses(), frozenset[int])
+    assert_type(results[1], str)
+    assert_type(results.get(1), str | None)
+    assert_type(results.pop(1), str)
+    assert_type(results.pop(1, None), str | None)
+    assert_type(results.popitem(), tuple[int, str])
+    assert_type(results.setdefault(1, "one"), str)
+    assert_type(results.copy(), CachedOrderedDict[int, str])
+    assert_type(list(results.items()), list[tuple[int, str]])
+    results.update({1: "one"})
+    results.update([(1, "one")])
+    results |= {2: "two"}
+    results[1] = 1  # type: ignore[assignment] # pyright: ignore[reportArgumentType]
+    new: CachedOrderedDict[str, int] = CachedOrderedDict(
+        redis_client=client, redis_key="k", dict_keys="abc", timeout=None
+    )
+    new.update(a=1)
+    as_stdlib: OrderedDict[str, int] = new
+    as_stdlib.move_to_end("a", last=False)

@@ -1,0 +1,348 @@
+"""The results of calls in Redis, and who computes one that is not there.
+
+A result has a *field* in a hash. If results go off one by one, a sorted set beside it knows when
+each does. If only one caller is to compute a result, that is its *flight*: a key with its token,
+which expires, so that others can take over from a caller that died. Where it *lands*, a stream
+gets an entry, which all see that wait there.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from logging import getLogger
+from math import ceil, isfinite
+from operator import length_hint
+from sys import maxsize
+from typing import TYPE_CHECKING, Any
+
+from redis.exceptions import (
+    AuthenticationError,
+    AuthorizationError,
+    ClusterDownError,
+    MasterDownError,
+    ReadOnlyError,
+    RedisError,
+)
+from redis.exceptions import ConnectionError as RedisConnectionError
+from redis.exceptions import TimeoutError as RedisTimeoutError
+
+from pottery._call_key import digest
+from pottery._json import decode
+from pottery._plan import Async, Op, Pause, Sync, nothing, same
+from pottery._poll import Poll
+from pottery._script import Script
+from pottery.base import MISSING, Base
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from pottery._plan import Plan, Steps
+
+# Seconds for which a caller that waits relies on being told, and those until its next look if it
+# cannot even wait, say because the server takes no more connections.
+PATIENCE = 1.0
+NAP = 0.05
+
+# What on_error="compute" does without a cache for; a wrong password is no outage.
+OUTAGES = (
+    RedisConnectionError,
+    RedisTimeoutError,
+    OSError,
+    ClusterDownError,
+    MasterDownError,
+    ReadOnlyError,
+)
+MISTAKES = (AuthenticationError, AuthorizationError)
+
+logger = getLogger("pottery")
+
+# By the clock of the server, so that machines need not agree about the time.
+_TIMES = """
+local function now()
+  local time = redis.call('TIME')
+  return time[1] * 1000 + math.floor(time[2] / 1000)
+end
+local function keep(milliseconds, results, ends)
+  if milliseconds == '' then return end
+  redis.call('PEXPIRE', results, milliseconds)
+  if ends then redis.call('PEXPIRE', ends, milliseconds) end
+end
+local function find(results, ends, field)
+  if ends and tonumber(redis.call('ZSCORE', ends, field) or 0) <= now() then return false end
+  return redis.call('HGET', results, field)
+end
+"""
+# The entry goes soon, by its expiry or with the next flight: those who come later have to wait.
+_LAND = """
+local function land(flight, landing, token)
+  if redis.call('GET', flight) == token then redis.call('DEL', flight) end
+  redis.call('XADD', landing, '*', 'token', token)
+  redis.call('PEXPIRE', landing, 1000)
+end
+"""
+LOOK_UP = Script(
+    """
+-- KEYS[1] results, KEYS[2] their ends, if they have; ARGV[1] field, ARGV[2] ms that all stay from
+-- now on, or ''; returns the result, or false
+"""
+    + _TIMES
+    + """
+keep(ARGV[2], KEYS[1], KEYS[2])
+return find(KEYS[1], KEYS[2], ARGV[1])
+""",
+    repeatable=True,
+)
+JOIN = Script(
+    """
+-- KEYS[1] results, KEYS[2] flight, KEYS[3] landing, KEYS[4] ends of results, if they have; ARGV[1]
+-- field, ARGV[2] ms that all stay or '', ARGV[3] token, ARGV[4] ms of the lease, ARGV[5] no result;
+-- returns the result, else false if the caller is to compute it, else ms for which others may be
+"""
+    + _TIMES
+    + """
+keep(ARGV[2], KEYS[1], KEYS[4])
+local result = find(KEYS[1], KEYS[4], ARGV[1])
+if result and result ~= ARGV[5] then return result end
+local other = redis.call('GET', KEYS[2])
+if other and other ~= ARGV[3] then
+  local left = redis.call('PTTL', KEYS[2])
+  if left > 0 then return left end
+end
+redis.call('SET', KEYS[2], ARGV[3], 'PX', ARGV[4])
+redis.call('DEL', KEYS[3])
+return false
+""",
+    repeatable=True,
+)
+# Of those that have gone off, it removes more than it can have added, so that they do not heap up.
+KEEP = Script(
+    """
+-- KEYS[1] results, KEYS[2] flight, KEYS[3] landing, KEYS[4] ends of results, if they have; ARGV[1]
+-- field, ARGV[2] result, ARGV[3] ms that all stay or '', ARGV[4] token or '', ARGV[5] ms to the end
+"""
+    + _TIMES
+    + _LAND
+    + """
+redis.call('HSET', KEYS[1], ARGV[1], ARGV[2])
+if KEYS[4] then
+  local time = now()
+  local gone = redis.call('ZRANGEBYSCORE', KEYS[4], '-inf', time, 'LIMIT', 0, 100)
+  redis.call('ZADD', KEYS[4], time + ARGV[5], ARGV[1])
+  for _, field in ipairs(gone) do
+    if field ~= ARGV[1] then
+      redis.call('HDEL', KEYS[1], field)
+      redis.call('ZREM', KEYS[4], field)
+    end
+  end
+end
+keep(ARGV[3], KEYS[1], KEYS[4])
+if ARGV[4] ~= '' then land(KEYS[2], KEYS[3], ARGV[4]) end
+""",
+    repeatable=True,
+)
+GIVE_UP = Script(
+    """
+-- KEYS[1] flight, KEYS[2] landing; ARGV[1] token; lets the next one compute
+"""
+    + _LAND
+    + """
+if redis.call('GET', KEYS[1]) == ARGV[1] then land(KEYS[1], KEYS[2], ARGV[1]) end
+""",
+    repeatable=True,
+)
+
+
+@dataclass(frozen=True)
+class Options:
+    """What `redis_cache` was told."""
+
+    redis: Any
+    timeout: float | None
+    ttl: float | None
+    typed: bool
+    make_key: Callable[..., object] | None
+    single_flight: bool
+    lease: float
+    on_error: str
+
+    def __post_init__(self) -> None:
+        """Refuse what cannot be meant."""
+        for name in ("timeout", "ttl", "lease"):
+            seconds = getattr(self, name)
+            if seconds is not None or name == "lease":
+                milliseconds(seconds, name)
+        if self.on_error not in {"raise", "compute"}:
+            raise ValueError(f"on_error must be 'raise' or 'compute', not {self.on_error!r}")
+        if self.make_key is not None and not callable(self.make_key):
+            raise TypeError("make_key must be callable")
+
+
+def milliseconds(seconds: Any, name: str) -> str:
+    """Return *seconds*, an argument called *name*, as text for Redis."""
+    if not isinstance(seconds, (int, float)):
+        raise TypeError(f"{name} must be a number of seconds, not {type(seconds).__name__}")
+    if not (isfinite(seconds) and 0 < seconds < 2**43):
+        raise ValueError(f"{name} must be a positive number of seconds, not {seconds}")
+    return str(ceil(seconds * 1000))
+
+
+class Tally:
+    """A count that many threads may raise at once: a step of this iterator is one of Python's."""
+
+    def __init__(self) -> None:
+        self._steps = iter(range(maxsize))
+
+    def add(self) -> None:
+        """Count one more."""
+        next(self._steps)
+
+    def total(self) -> int:
+        """Return the count."""
+        return maxsize - length_hint(self._steps)
+
+
+class Call:
+    """A call of the function: where its result is kept, and with whom others are not to compute."""
+
+    __slots__ = ("field", "is_away", "token")
+
+    def __init__(self, field: str, token: str) -> None:
+        self.field = field
+        self.token = token
+        self.is_away = False
+
+
+class CachePlans(Base):
+    """What redis_cache asks of Redis."""
+
+    def __init__(self, options: Options, key: str | bytes) -> None:
+        """Attach to *key*."""
+        super().__init__(redis=options.redis, key=key)
+        self.hits = Tally()
+        self.misses = Tally()
+        self._is_away = False
+        self._forgives = options.on_error == "compute"
+        self._stay = "" if options.timeout is None else milliseconds(options.timeout, "timeout")
+        self._ttl = "" if options.ttl is None else milliseconds(options.ttl, "ttl")
+        self._flight_time = milliseconds(options.lease, "lease")
+        self._ends = (self._companion("ends"),) if self._ttl else ()
+
+    def _look_up(self, call: Call) -> Steps[Any]:
+        """Return the result of an earlier call, MISSING if there is none."""
+        try:
+            found = yield from self._join(call) if call.token else self._find(call)
+            self._is_away = False
+        except OUTAGES as error:
+            self._excuse(error, call)
+            found = MISSING
+        (self.misses if found is MISSING else self.hits).add()
+        return found
+
+    def _find(self, call: Call) -> Steps[Any]:
+        plan: Plan[Any] = Op(("HGET", self.key, call.field), same, repeatable=True)
+        if self._stay or self._ends:
+            plan = LOOK_UP((self.key, *self._ends), (call.field, self._stay))
+        return _read((yield from plan))
+
+    def _join(self, call: Call) -> Steps[Any]:
+        """Look up, and wait while others compute; MISSING makes the caller the one who does."""
+        keys = (self.key, *self._flight(call), *self._ends)
+        broken = b""
+        while True:
+            args = (call.field, self._stay, call.token, self._flight_time, broken)
+            reply = yield from self._safely(JOIN(keys, args), call)
+            if isinstance(reply, int):
+                yield from self._wait(keys[2], reply / 1000)
+            elif reply is None or _read(reply) is not MISSING:
+                return _read(reply)
+            else:
+                broken = reply
+
+    def _safely(self, plan: Plan[Any], call: Call) -> Steps[Any]:
+        try:
+            return (yield from plan)
+        except (RedisError, OSError, GeneratorExit):
+            raise
+        except BaseException:  # interrupted: perhaps the flight had begun already
+            yield from self._give_up(call)
+            raise
+
+    def _wait(self, landing: str | bytes, seconds: float) -> Steps[None]:
+        """Wait at *landing*, where everybody who waits sees the one entry that is made."""
+        seconds = min(seconds, PATIENCE)
+        read = ("XREAD", "BLOCK", milliseconds(seconds, "wait"), "STREAMS", landing, "0")
+        (vote,) = yield from Poll((self.redis,), read, seconds + PATIENCE)
+        if isinstance(vote, Exception):
+            yield from Pause(min(seconds, NAP))
+
+    def _keep(self, call: Call, text: str) -> Steps[None]:
+        """Keep the result *text*, and tell those who wait for it."""
+        if call.is_away:
+            return
+        try:
+            yield from self._store(call, text)
+        except OUTAGES as error:
+            self._excuse(error, call)
+
+    def _store(self, call: Call, text: str) -> Plan[None]:
+        if not (self._stay or self._ttl or call.token):
+            return Op(("HSET", self.key, call.field, text), nothing, repeatable=True)
+        # Without a timeout, all go when the last of them goes off.
+        stay = self._stay or self._ttl
+        keys = (self.key, *self._flight(call), *self._ends)
+        return KEEP(keys, (call.field, text, stay, call.token, self._ttl), nothing)
+
+    def _give_up(self, call: Call) -> Steps[None]:
+        """Let the next one compute. The error on its way matters more than one in here."""
+        if not call.token or call.is_away:
+            return
+        try:
+            yield from GIVE_UP(self._flight(call), (call.token,))
+        except (RedisError, OSError):
+            logger.debug("a lease was not given back", exc_info=True)
+
+    def _flight(self, call: Call) -> tuple[str | bytes, str | bytes]:
+        """Return the keys of who computes, and of where it is told that they are done."""
+        if not call.token:
+            return self.key, self.key  # not used, so not to need rights to other keys
+        name = digest(call.field)[:32]
+        return self._companion(f"flight:{name}"), self._companion(f"landing:{name}")
+
+    def _excuse(self, error: Exception, call: Call) -> None:
+        """Do without Redis if the user said so, and warn once, until it is back."""
+        if not self._forgives or isinstance(error, MISTAKES):
+            raise error
+        if not self._is_away:
+            self._is_away = True
+            logger.warning("the cache %r cannot be reached: %s", self.key, error)
+        call.is_away = True
+
+    def _size(self) -> Op[int]:
+        return Op(("HLEN", self.key), int, repeatable=True)
+
+    def _drop(self, field: str) -> Op[None]:
+        return Op(("HDEL", self.key, field), nothing, repeatable=True)
+
+    def _drop_all(self) -> Op[None]:
+        return Op(("UNLINK", self.key, *self._ends), nothing, repeatable=True)
+
+    def _reset(self) -> None:
+        self.hits, self.misses = Tally(), Tally()
+
+
+def _read(raw: bytes | None) -> Any:
+    """Return what *raw* spells; what cannot be read is as good as not there."""
+    if raw is None:
+        return MISSING
+    try:
+        return decode(raw)
+    except (ValueError, RecursionError):
+        return MISSING
+
+
+class BlockingCache(CachePlans, Sync):
+    """The cache of a function that blocks."""
+
+
+class AwaitedCache(CachePlans, Async):
+    """The cache of a function that is awaited."""
