@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import ast
 import collections
+import functools
 import importlib
 import inspect
 import sys
@@ -21,16 +22,19 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pytest
 
+from pottery.cache import redis_cache
 from pottery.counter import RedisCounter
 from pottery.deque import RedisDeque
 from pottery.dict import RedisDict
 from pottery.list import RedisList
+from pottery.ordered import CachedOrderedDict
 from pottery.set import RedisSet
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
 pytest.importorskip("test.support", reason="this Python comes without its tests")
+import_helper = importlib.import_module("test.support.import_helper")
 
 # --- what is not run, and why
 
@@ -63,6 +67,16 @@ AT_ONCE = "items are written by one command, not one by one by __setitem__"
 UNORDERED = "of more than 512 items, popitem takes any one"
 NOT_DICT = "the C code of dict would see an empty dict"
 GENERATORS = "iterators are generators"
+NO_ITEMS = "it takes no items when it is made, so they are given by update"
+ONLY_HERE = "a union writes nothing to the cache, so it is an OrderedDict without one"
+UNBOUNDED = "nothing is evicted, so there is no maxsize"
+ARGUMENTS = "arguments must have a canonical text"
+IN_PYTHON = "what caches is written in Python, and needs len() itself"
+KEYWORDS = "the order of keyword arguments makes no difference"
+TUPLES = "a result is what its JSON says, and a tuple a list"
+BY_NAME = "pickle finds a function by the name of its module, of which this is a copy"
+ANNOTATED = "it has type annotations"
+TOLD_MORE = "there are more parameters to tell of"
 
 SEQUENCE: Exclusions = {
     "CommonTest.test_contains_fake": {
@@ -291,7 +305,68 @@ COUNTER: Exclusions = {
         ),
     },
 }
+ORDERED_DICT: Exclusions = {
+    "OrderedDictTests.test_copying": {"with replaced_module('collections', self.module)": PICKLE},
+    "OrderedDictTests.test_delitem_hash_collision": NOT_JSON,
+    "OrderedDictTests.test_highly_nested": NOT_JSON,
+    "OrderedDictTests.test_issue24347": NOT_JSON,
+    "OrderedDictTests.test_issue24348": NOT_JSON,
+    "OrderedDictTests.test_merge_operator": {
+        "self.assertIs(type(a | b), OrderedDict)": ONLY_HERE,
+        "self.assertIs(type(dict(a) | b), OrderedDict)": ONLY_HERE,
+        "self.assertIs(type(a | dict(b)), OrderedDict)": ONLY_HERE,
+    },
+    "OrderedDictTests.test_override_update": NO_ITEMS,
+    "OrderedDictTests.test_pickle_recursive": PICKLE,
+    "OrderedDictTests.test_reduce_not_too_fat": PICKLE,
+    "OrderedDictTests.test_reference_loop": NOT_JSON,
+    "OrderedDictTests.test_repr_recursive_values": NOT_JSON,
+    "OrderedDictTests.test_yaml_linkage": PICKLE,
+}
+CACHE: Exclusions = {
+    "TestLRU.test_kwargs_order": KEYWORDS,
+    "TestLRU.test_lru": UNBOUNDED,
+    "TestLRU.test_lru_bug_35780": {
+        "self.assertEqual(f.cache_info().currsize, 10)": UNBOUNDED,
+    },
+    "TestLRU.test_lru_cache_parameters": {
+        "self.assertEqual(f.cache_parameters(), {'maxsize': 2, 'typed': False})": Instead(
+            "self.assertLess({'maxsize': None, 'typed': False}.items(),"
+            " f.cache_parameters().items())",
+            TOLD_MORE,
+        ),
+        "self.assertEqual(f.cache_parameters(), {'maxsize': 1000, 'typed': True})": Instead(
+            "self.assertLess({'maxsize': None, 'typed': True}.items(),"
+            " f.cache_parameters().items())",
+            TOLD_MORE,
+        ),
+    },
+    "TestLRU.test_lru_cache_threaded2": {
+        "self.assertEqual(f.cache_info(), (0, 0, m * n, 0))": Instead(
+            "self.assertEqual(f.cache_info(), (0, 0, None, 0))", UNBOUNDED
+        ),
+        "self.assertEqual(f.cache_info(), (0, (i + 1) * n, m * n, i + 1))": Instead(
+            "self.assertEqual(f.cache_info(), (0, (i + 1) * n, None, i + 1))", UNBOUNDED
+        ),
+    },
+    "TestLRU.test_lru_hash_only_once": ARGUMENTS,
+    "TestLRU.test_lru_method": UNBOUNDED,
+    "TestLRU.test_lru_no_args": {
+        "self.assertEqual(square.cache_info().maxsize, 128)": UNBOUNDED,
+    },
+    "TestLRU.test_lru_reentrancy_with_len": IN_PYTHON,
+    "TestLRU.test_lru_with_maxsize_negative": UNBOUNDED,
+    "TestLRU.test_need_for_rlock": ARGUMENTS,
+    "TestLRU.test_pickle": BY_NAME,
+}
 if sys.version_info >= (3, 11):
+    ORDERED_DICT["OrderedDictTests.test_overridden_init"] = BY_INIT
+    CACHE["TestLRU.test_lru_star_arg_handling"] = {
+        "self.assertEqual(f(1, 2), (1, 2))": Instead("self.assertEqual(f(1, 2), [1, 2])", TUPLES),
+        "self.assertEqual(f((1, 2)), ((1, 2),))": Instead(
+            "self.assertEqual(f((1, 2)), [[1, 2]])", TUPLES
+        ),
+    }
     LIST |= {
         "ListTest.test_keywords_in_subclass": {
             "u = subclass_with_new([1, 2], newarg=3)": BY_INIT,
@@ -316,6 +391,20 @@ if sys.version_info < (3, 13):
     DEQUE["TestBasic.test_contains_count_stop_crashes"] = NOT_JSON
 else:
     DEQUE["TestBasic.test_contains_count_index_stop_crashes"] = NOT_JSON
+    ORDERED_DICT |= {
+        f"CPythonOrderedDictSideEffects.test_issue119004_{how}": NOT_JSON
+        for how in (
+            "change_linked_list_by_clear",
+            "change_linked_list_by_delete_key",
+            "change_size_by_clear",
+            "change_size_by_delete_key",
+            "change_size_by_delete_key_in_dict_eq",
+        )
+    }
+    CACHE["TestLRU.test_common_signatures"] = {
+        "self.assertEqual(str(Signature.from_callable(lru.cache_info)), '()')": ANNOTATED,
+        "self.assertEqual(str(Signature.from_callable(lru.cache_clear)), '()')": ANNOTATED,
+    }
 
 # --- how it is run
 
@@ -414,9 +503,13 @@ class Suite(NamedTuple):
         modules = {source.original.__name__: source.exclusions for source in self.sources}
         return modules.get(group.__module__, {}).get(name)
 
+    def ours(self, client: Any) -> Any:
+        """Return what stands for the builtin, at *client*."""
+        return adapted(self.container, self.builtin, client)
+
     def copy(self, client: Any) -> ModuleType:
         """Return a copy of the module with the tests, whose containers are at *client*."""
-        container = adapted(self.container, self.builtin, client)
+        container = self.ours(client)
         with pytest.MonkeyPatch.context() as patch:
             if hasattr(collections, self.builtin):
                 patch.setattr(collections, self.builtin, container)
@@ -443,7 +536,78 @@ def adapted(container: type, name: str, client: Any) -> type:
     return Adapted
 
 
+LRU_OF_ORDERED_DICT = ("CSimpleLRUCacheTests",) if sys.version_info >= (3, 11) else ()
+
+
+class FreshSuite(Suite):
+    """The tests of a module that is imported anew by them: they get one in which is ours."""
+
+    module = collections
+
+    def copy(self, client: Any) -> ModuleType:
+        stand_in = ModuleType(self.module.__name__)
+        vars(stand_in).update(vars(self.module), **self.names(client))
+
+        def import_fresh_module(name: str, **options: Any) -> Any:
+            is_it = name == self.module.__name__
+            return stand_in if is_it else import_helper.import_fresh_module(name, **options)
+
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr("test.support.import_helper", FreshImports(import_fresh_module))
+            return super().copy(client)
+
+    def names(self, client: Any) -> dict[str, Any]:
+        """Return what the tests find in the module."""
+        return {self.builtin: self.ours(client)}
+
+
+class FreshImports(NamedTuple):
+    """What the tests use of CPython's helper of that name."""
+
+    import_fresh_module: Any
+
+
+class OrderedDictSuite(FreshSuite):
+    """The tests of OrderedDict: ours is made without items, and gets them at once."""
+
+    def ours(self, client: Any) -> Any:
+        class Adapted(CachedOrderedDict):
+            def __init__(self, /, *args: Any, **kwargs: Any) -> None:
+                super().__init__(redis_client=client)
+                self.update(*args, **kwargs)
+
+        Adapted.__name__ = self.builtin
+        return Adapted
+
+
+class CacheSuite(FreshSuite):
+    """The tests of lru_cache: of its arguments, ours has *typed*, and is without bounds."""
+
+    module = functools
+
+    def ours(self, client: Any) -> Any:
+        def lru_cache(maxsize: Any = None, typed: bool = False) -> Any:
+            if callable(maxsize):
+                return lru_cache()(maxsize)
+            return redis_cache(redis=client, typed=typed)
+
+        return lru_cache
+
+    def names(self, client: Any) -> dict[str, Any]:
+        return {
+            "lru_cache": self.ours(client),
+            "_CacheInfo": lambda hits, misses, maxsize, currsize: (hits, misses, None, currsize),
+        }
+
+
 SUITES = (
+    OrderedDictSuite(
+        "OrderedDict",
+        CachedOrderedDict,
+        (Source("mapping_tests", MAPPING), Source("test_ordered_dict", ORDERED_DICT)),
+        ("CPythonOrderedDictTests", "CPythonGeneralMappingTests", *LRU_OF_ORDERED_DICT),
+    ),
+    CacheSuite("lru_cache", redis_cache, (Source("test_functools", CACHE),), ("TestLRUC",)),
     Suite("dict", RedisDict, (Source("mapping_tests", MAPPING),), ("TestHashMappingProtocol",)),
     Suite("Counter", RedisCounter, (Source("test_collections", COUNTER),), ("TestCounter",)),
     Suite(
@@ -475,7 +639,9 @@ def test_it_behaves_like_the_builtin(redis, suite, class_name, method):
     if reason:
         pytest.skip(reason)
 
-    getattr(suite.copy(redis), class_name)(method).debug()
+    case = getattr(suite.copy(redis), class_name)
+    case.setUpClass()
+    case(method).debug()
 
 
 @pytest.mark.parametrize("suite", SUITES, ids=repr)
