@@ -24,6 +24,7 @@ from pottery.exceptions import (
 )
 from pottery.hyperloglog import AIOHyperLogLog, HyperLogLog
 from pottery.list import AIORedisList, RedisList
+from pottery.nextid import AIONextID, AIONextId, NextID, NextId
 from pottery.ordered import CachedOrderedDict
 from pottery.redlock import AIORedlock, Redlock, synchronize
 from pottery.set import AIORedisSet, RedisSet
@@ -34,6 +35,8 @@ __version__ = "4.0.0.dev0"
 __all__ = [
     "AIOBloomFilter",
     "AIOHyperLogLog",
+    "AIONextID",
+    "AIONextId",
     "AIORedisCounter",
     "AIORedisDeque",
     "AIORedisDict",
@@ -48,6 +51,8 @@ __all__ = [
     "HyperLogLog",
     "InefficientAccessWarning",
     "KeyExistsError",
+    "NextID",
+    "NextId",
     "OutcomeUnknown",
     "PotteryEncoder",
     "PotteryError",

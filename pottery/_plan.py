@@ -252,6 +252,7 @@ class Front:
     redis: Any
     key: Any
     _client_type: type
+    _signal: Any
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         """Give the class its operations in the colour of its front."""

@@ -8,6 +8,8 @@ its text, since a second round for those that do not know its digest would cost 
 from __future__ import annotations
 
 import re
+import time
+from functools import partial
 from itertools import combinations
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -26,9 +28,16 @@ from pottery._plan import Front, address, same_server
 from pottery.exceptions import QuorumIsImpossible
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
 
     from pottery._wire import Argument
+
+# The clock for promises about time: it should go on while the machine sleeps.
+now: Callable[[], float] = (
+    partial(time.clock_gettime, time.CLOCK_BOOTTIME)
+    if hasattr(time, "CLOCK_BOOTTIME")
+    else time.monotonic
+)
 
 # Said by a server that may vote again later ...
 _PASSING = (

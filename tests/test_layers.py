@@ -18,8 +18,8 @@ TIERS = [
     {"exceptions", "_json", "_wire", "testing", "timer"},
     {"_call_key", "_poll"},
     {"_plan"},
-    {"_quorum", "_script", "_temporary"},
-    {"base"},
+    {"_quorum", "_script", "_temporary", "_together"},
+    {"base", "nextid"},
     {"_results", "_sequence", "_views", "redlock", "set"},
     {"bloom", "deque", "dict", "hyperloglog", "list"},
     {"cache", "counter", "ordered"},
@@ -27,7 +27,7 @@ TIERS = [
 ]
 # Only the driver knows threads, event loops, sockets and sleep; to look at a clock is no waiting.
 WAITING = {"asyncio", "threading", "socket", "select", "concurrent", "multiprocessing"}
-MAY_WAIT = {"_plan", "_poll", "testing"}
+MAY_WAIT = {"_plan", "_poll", "_together", "testing"}
 
 
 def tree(module):

@@ -1,0 +1,393 @@
+"""NextId and AIONextId: `itertools.count` for many machines.
+
+The last ID is a number at each of several masters. A master accepts a higher one, each number at
+most once, and an ID belongs to whoever got it accepted by a majority. Any two majorities have a
+master in common, so no ID is issued twice, and one that is asked for later is higher. What only a
+minority accepted is a hole in the sequence.
+
+That holds only as long as masters do not forget. So, with three of them or more, one that has no
+number does not vote until it has learned one:
+
+1.  It is given a mark in the place of the number, different each time, by which to tell later
+    whether it has forgotten once more.
+2.  What it accepted before it forgot may still be counted, with replies of others that are on their
+    way. Replies are counted for `_PATIENCE` only, so it waits for twice as long.
+3.  The next ID that a majority of the others accepts is higher than any in which it ever had a
+    part. That one is put in the place of the mark, if the mark is still there.
+
+Only where all masters say that they have no number, the sequence is new.
+"""
+
+from __future__ import annotations
+
+import os
+from collections import deque
+from contextlib import suppress
+from random import random
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
+from uuid import uuid4
+
+from pottery._plan import Async, Pause, Sync, operation
+from pottery._poll import Poll, Unanswered
+from pottery._quorum import Primitive, evaluate, now
+from pottery._together import Together
+from pottery.exceptions import DecodeError, QuorumNotAchieved
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from typing_extensions import Self
+
+    from pottery._plan import Steps
+
+# Beyond this, neither Lua nor JavaScript can tell each integer from the next.
+_MOST = 2**53 - 1
+# Seconds for which the replies to one question are counted.
+_PATIENCE = 1.0
+# Seconds after which certainly no older reply is counted any more.
+_SETTLED = 2 * _PATIENCE
+# Seconds, about, before a second try where too few masters answered; then twice as many.
+_PAUSE = 0.05
+# Pauses between rounds that others won are doubled so often, at most.
+_DOUBLINGS = 6
+
+CLAIM = """
+-- KEYS[1] last ID; ARGV[1] first and [2] last of those wanted, [3] what no number counts as, if
+-- anything; returns OK if they are higher than the last ID, else what is in its place
+local last = redis.call('GET', KEYS[1]) or ARGV[3]
+if last and string.find(last, '^%d+$') and tonumber(last) < tonumber(ARGV[1]) then
+  redis.call('SET', KEYS[1], ARGV[2])
+  return 1
+end
+return last
+"""
+LOOK = """
+-- KEYS[1] last ID; ARGV[1] mark to put there if there is nothing; returns what is there then
+redis.call('SETNX', KEYS[1], ARGV[1])
+return redis.call('GET', KEYS[1])
+"""
+TEACH = """
+-- KEYS[1] last ID; ARGV[1] what to put in the place of the mark ARGV[2]; returns 1 if that was
+-- there, else what is
+local held = redis.call('GET', KEYS[1])
+if held ~= ARGV[2] then return held end
+redis.call('SET', KEYS[1], ARGV[1])
+return 1
+"""
+_MARK = b"rec:"
+_Marks: TypeAlias = "dict[Any, bytes]"
+
+
+class _Memory:
+    """What an object knows of its sequence, in this process."""
+
+    def __init__(self, together: Together[int], *, knows: bool) -> None:
+        self.process = os.getpid()
+        self.together = together
+        self.last = 0
+        # Whether a majority has said that it has numbers; else it is to be asked.
+        self.knows = knows
+        self.spare: deque[int] = deque()
+        # Since when masters are known to be marked.
+        self.marked: dict[tuple[Any, bytes], float] = {}
+
+
+class _Round(NamedTuple):
+    """What the masters said, and when they were asked and had answered."""
+
+    began: float
+    ended: float
+    accepted: int
+    numbers: list[int]
+    marks: _Marks
+    missing: int
+    failures: list[Exception]
+
+    def reasons(self) -> list[Exception]:
+        """Return why there is no majority."""
+        if ignorant := len(self.marks) + self.missing:
+            what = (
+                f"{ignorant} of the masters have no number: the first ID takes all of them, "
+                "and whoever lost its data learns from a majority of the others"
+            )
+            return [*self.failures, LookupError(what)]
+        return self.failures
+
+    @property
+    def known(self) -> int:
+        """How many have a number."""
+        return self.accepted + len(self.numbers)
+
+    @property
+    def is_new(self) -> bool:
+        """Whether all have answered, and none knows of any ID."""
+        return not (self.failures or self.accepted or any(self.numbers))
+
+
+class NextIdPlans(Primitive):
+    """What NextId and AIONextId ask of Redis."""
+
+    _prefix = "nextid:"
+
+    def __init__(
+        self,
+        *,
+        key: str = "current",
+        masters: Iterable[Any] = (),
+        raise_on_redis_errors: bool = False,
+        num_tries: int = 3,
+        batch: int = 1,
+    ) -> None:
+        """Attach to the sequence *key* of *masters*; without these, of the default client.
+
+        O(1); 0 round trips; atomic.
+        """
+        super().__init__(key, masters, raise_on_redis_errors=raise_on_redis_errors)
+        if num_tries < 1 or batch < 1:
+            raise ValueError("num_tries and batch must be at least 1")
+        self.num_tries = num_tries
+        self.batch = batch
+        # Each of two masters must accept, so what one of them has forgotten does not matter.
+        self._nothing = ("0",) if len(self._masters) < 3 else ()
+        self._memory = self._blank()
+
+    @operation
+    def reset(self) -> Steps[None]:
+        """Begin the sequence anew at all masters; nothing happens if one of them cannot be asked.
+
+        Nobody may take IDs meanwhile, and other objects go on from the last ID that they know of.
+        Raises QuorumNotAchieved if a master cannot be asked.
+        O(1); 2 round trips; not atomic.
+        """
+        for command in ("EXISTS", "DEL"):
+            votes = yield from Poll(self._masters, (command, self.key), _PATIENCE)
+            if failures := self._failures(votes):
+                error = QuorumNotAchieved(self.key, self._masters, failures)
+                error.problem = "can only be reset at all of its masters"
+                raise error
+        self._memory = self._blank()
+
+    def _blank(self) -> _Memory:
+        return _Memory(Together(self._signal), knows=bool(self._nothing))
+
+    def _own(self) -> _Memory:
+        """Return the memory of this process: what its parent had reserved is the parent's."""
+        if self._memory.process != os.getpid():
+            self._memory = self._blank()
+        return self._memory
+
+    def _spare(self) -> int | None:
+        """Return an ID from a batch if there is any left."""
+        with suppress(IndexError):
+            return self._own().spare.popleft()
+        return None
+
+    def _next(self) -> Steps[int]:
+        memory = self._own()
+        return (yield from memory.together.serve(lambda count: self._take(memory, count)))
+
+    def _take(self, memory: _Memory, count: int) -> Steps[Sequence[int]]:
+        """Return *count* IDs: what is spare, and then new ones."""
+        ids: list[int] = []
+        with suppress(IndexError):
+            while len(ids) < count:
+                ids.append(memory.spare.popleft())
+        if missing := count - len(ids):
+            block = yield from self._claim(memory, max(missing, self.batch))
+            ids += block[:missing]
+            memory.spare.extend(block[missing:])
+        return ids
+
+    def _claim(self, memory: _Memory, count: int) -> Steps[range]:
+        """Return *count* IDs in a row that a majority has accepted."""
+        lost = failed = 0
+        while True:
+            knew = memory.knows
+            if knew:
+                wanted = self._wanted(memory, count)
+                said = yield from self._propose(memory, wanted)
+                if self._is_issued(said):
+                    return wanted
+            else:
+                said = yield from self._look(memory)
+            if memory.knows != knew:
+                continue
+            if said.known >= self._majority:
+                lost, failed = lost + 1, 0
+                yield from self._make_way(said, lost)
+            else:
+                failed += 1
+                yield from self._wait(said, failed)
+
+    @staticmethod
+    def _wanted(memory: _Memory, count: int) -> range:
+        wanted = range(memory.last + 1, memory.last + 1 + count)
+        if wanted[-1] > _MOST:
+            raise OverflowError(f"the last ID is {memory.last}, and none may be above {_MOST}")
+        return wanted
+
+    def _is_issued(self, said: _Round) -> bool:
+        return said.accepted >= self._majority and said.ended - said.began <= _PATIENCE
+
+    @staticmethod
+    def _make_way(said: _Round, lost: int) -> Steps[None]:
+        """Let others pass; after the first time, when most likely the last ID was an old one."""
+        if lost > 1:
+            longest = (said.ended - said.began) * 2 ** min(lost, _DOUBLINGS)
+            yield from Pause(random() * longest)  # noqa: S311 - no secret
+
+    def _wait(self, said: _Round, failed: int) -> Steps[None]:
+        """Wait for masters to come back, unless that was tried often enough."""
+        if failed >= self.num_tries:
+            raise QuorumNotAchieved(self.key, self._masters, said.reasons())
+        yield from Pause(_PAUSE * 2**failed * (0.5 + random()))  # noqa: S311 - no secret
+
+    # --- rounds
+
+    def _propose(self, memory: _Memory, wanted: range) -> Steps[_Round]:
+        """Propose IDs to all masters, and teach those that have waited long enough."""
+        args = (str(wanted[0]), str(wanted[-1]), *self._nothing)
+        said = yield from self._ask(memory, CLAIM, *args)
+        if said.accepted:
+            memory.last = max(memory.last, wanted[-1])
+        if said.missing:
+            memory.knows = False
+        if said.marks and self._is_issued(said):
+            seen = memory.marked
+            ripe = {at: mark for at, mark in said.marks.items() if _is_old(seen[at, mark], said)}
+            yield from self._teach(wanted[-1], ripe)
+        return said
+
+    def _look(self, memory: _Memory) -> Steps[_Round]:
+        """Ask all masters for their numbers, and begin the sequence if it is new."""
+        said = yield from self._ask(memory, LOOK, f"rec:{uuid4().hex}")
+        known = said.known
+        if said.is_new:
+            known += yield from self._teach(0, said.marks)
+        memory.knows = known >= self._majority
+        return said
+
+    def _teach(self, last: int, marks: _Marks) -> Steps[int]:
+        """Put *last* in the place of *marks*; return how many masters have a number now."""
+        votes: list[Any] = []
+        for mark in set(marks.values()):
+            # To nobody else, who may get the same mark later: the command that brings it is slow.
+            masters = [master for master in marks if marks[master] == mark]
+            command = evaluate(TEACH, (self.key,), (str(last), mark))
+            votes += yield from Poll(masters, command, _PATIENCE)
+        return sum(_is_accepted(vote) or _is_number(vote) for vote in votes)
+
+    def _ask(self, memory: _Memory, script: str, *args: str) -> Steps[_Round]:
+        """Run *script* at all masters, and remember what is learned from it."""
+        began = now()
+        command = evaluate(script, (self.key,), args)
+        votes = yield from Poll(self._masters, command, _PATIENCE, enough=self._is_settled)
+        said = self._heard(began, votes)
+        memory.last = max(memory.last, *said.numbers, 0)
+        memory.marked = {at: memory.marked.get(at, said.ended) for at in said.marks.items()}
+        return said
+
+    def _heard(self, began: float, votes: Sequence[Any]) -> _Round:
+        ended = now()
+        failures = self._failures(votes)
+        marks = {
+            master: vote
+            for master, vote in zip(self._masters, votes, strict=True)
+            if isinstance(vote, bytes) and vote.startswith(_MARK)
+        }
+        texts = [vote for vote in votes if isinstance(vote, bytes) and not vote.startswith(_MARK)]
+        for text in texts:
+            if not _is_number(text):
+                raise DecodeError(None, self.key, text)
+        accepted = sum(map(_is_accepted, votes))
+        numbers = list(map(int, texts))
+        return _Round(began, ended, accepted, numbers, marks, votes.count(None), failures)
+
+    def _is_settled(self, votes: Sequence[Any]) -> bool:
+        """Return whether further votes would change nothing."""
+        accepted = sum(map(_is_accepted, votes))
+        if accepted >= self._majority:
+            return True
+        still_open = sum(isinstance(vote, Unanswered) for vote in votes)
+        known = accepted + sum(map(_is_number, votes))
+        return accepted + still_open < self._majority <= known
+
+
+def _is_old(seen: float, said: _Round) -> bool:
+    return said.began - seen >= _SETTLED
+
+
+def _is_accepted(vote: Any) -> bool:
+    return isinstance(vote, int)
+
+
+def _is_number(vote: Any) -> bool:
+    return isinstance(vote, bytes) and vote.isdigit()
+
+
+class NextId(NextIdPlans, Sync):
+    """IDs 1, 2, 3 and so on, each once, for all who use the same *key* at the same *masters*.
+
+    >>> ids = NextId(key='orders', masters=[redis])
+    >>> next(ids), next(ids), next(ids)
+    (1, 2, 3)
+
+    Who asks later gets a higher ID, whichever thread, process or machine asks. Some IDs may be left
+    out: those whose reply was lost, and those for which two asked at once. All of that holds while
+    fewer than half of the masters are gone, hang, or have come back without their data. If too
+    few are left, no ID is issued: QuorumNotAchieved after *num_tries* tries, of a second at most.
+
+    With a *batch* of n, this object takes n IDs at once and keeps them, so that most cost no round
+    trip. They rise for it then, but not from one object to another, and what is left at the end is
+    left out. Threads that share an object are served together in any case.
+
+    Stored as a string `nextid:` + *key* at each master: the last ID in decimal digits.
+    Differs from `itertools.count`: begins at 1, leaves IDs out, and raises OverflowError at 2**53.
+    Masters must not evict keys (`maxmemory-policy noeviction`); to survive the loss of power of a
+    majority they must write before they answer (`appendfsync always`). Where there are three or
+    more, all of them must be there for the first ID.
+    Source: http://antirez.com/news/102
+    """
+
+    def __iter__(self) -> Self:
+        """Return this object.
+
+        O(1); 0 round trips; atomic.
+        """
+        return self
+
+    def __next__(self) -> int:
+        """Return a new ID.
+
+        All masters are asked at once. It takes a second round the first time, and whenever somebody
+        else has taken an ID since this object has.
+        Raises QuorumNotAchieved if no majority of the masters can be asked; QuorumIsImpossible
+        instead, and at once, with *raise_on_redis_errors*.
+        O(1); 1 round trip; atomic.
+        """
+        if self.batch > 1 and (spare := self._spare()):
+            return spare
+        return self._perform(self._next())
+
+
+class AIONextId(NextIdPlans, Async):
+    """A `NextId` for asyncio: `await anext(ids)`, or `async for`."""
+
+    def __aiter__(self) -> Self:
+        """Return this object.
+
+        O(1); 0 round trips; atomic.
+        """
+        return self
+
+    async def __anext__(self) -> int:
+        """Return a new ID, as `NextId` does.
+
+        O(1); 1 round trip; atomic.
+        """
+        if self.batch > 1 and (spare := self._spare()):
+            return spare
+        return await self._perform(self._next())
+
+
+NextID, AIONextID = NextId, AIONextId
