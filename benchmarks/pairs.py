@@ -26,6 +26,7 @@ from pottery import (
     RedisDict,
     RedisList,
     RedisSet,
+    RedisSimpleQueue,
     redis_cache,
 )
 
@@ -65,6 +66,7 @@ def all_pairs(redis: Redis) -> Iterator[Pair]:
     yield from bloom_pairs(redis)
     yield from hyperloglog_pairs(redis)
     yield from cache_pairs(redis)
+    yield from queue_pairs(redis)
 
 
 def dict_pairs(redis: Redis) -> Iterator[Pair]:
@@ -322,3 +324,22 @@ def cache_pairs(redis: Redis) -> Iterator[Pair]:
     yield Pair("CachedOrderedDict, 1000", make, lambda: look_all_up(decode_each), repeat=3)
     yield Pair("the same, all hits", make, lambda: look_all_up(decode_all), repeat=3)
     yield Pair("its update, 1000", lambda: made.update(thousand), fill, repeat=3)
+
+
+def queue_pairs(redis: Redis) -> Iterator[Pair]:
+    q = RedisSimpleQueue(redis=redis, key="queue")
+
+    def put_by_hand() -> None:
+        redis.rpush("list", encode("x"))
+
+    def get_by_hand() -> object:
+        return decode(redis.lpop("list").decode())
+
+    yield Pair(
+        "q.put and q.get",
+        lambda: (q.put("x"), q.get()),
+        lambda: (put_by_hand(), get_by_hand()),
+    )
+    yield Pair("q.put", lambda: q.put("x"), put_by_hand)
+    yield Pair("q.get", q.get, get_by_hand)
+    yield Pair("q.qsize()", q.qsize, lambda: redis.llen("list"))

@@ -26,6 +26,7 @@ from pottery.hyperloglog import AIOHyperLogLog, HyperLogLog
 from pottery.list import AIORedisList, RedisList
 from pottery.nextid import AIONextID, AIONextId, NextID, NextId
 from pottery.ordered import CachedOrderedDict
+from pottery.queue import AIORedisSimpleQueue, RedisSimpleQueue
 from pottery.redlock import AIORedlock, Redlock, synchronize
 from pottery.set import AIORedisSet, RedisSet
 from pottery.timer import ContextTimer
@@ -42,6 +43,7 @@ __all__ = [
     "AIORedisDict",
     "AIORedisList",
     "AIORedisSet",
+    "AIORedisSimpleQueue",
     "AIORedlock",
     "BloomFilter",
     "CachedOrderedDict",
@@ -67,6 +69,7 @@ __all__ = [
     "RedisDict",
     "RedisList",
     "RedisSet",
+    "RedisSimpleQueue",
     "Redlock",
     "ReleaseUnlockedLock",
     "TooManyExtensions",

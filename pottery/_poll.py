@@ -13,7 +13,8 @@ some of them hang, and to wait for minutes without keeping a connection from tho
     later poll can send *behind* it: a server runs what comes over one connection in order, so a
     release can never overtake what it is to release.
 5.  Blocking, one system call watches all lines; threads only open lines, several at a time, since a
-    server that hangs would keep the others waiting. Asynchronous, every line is a task.
+    server that hangs would keep the others waiting. A single line is simply read. Asynchronous,
+    every line is a task.
 6.  A server at which it took long to fail to open a line is left alone as long again.
 """
 
@@ -67,9 +68,10 @@ class Poll:
     A vote is the reply, or the error that came instead of it; the command is never sent again. The
     poll is over when all have answered, when *enough* finds that the votes so far decide it, or
     after *seconds*. With *keep*, the lines of those that have not answered are kept in `lines`, for
-    a poll that follows *behind* this one. With *insist*, for commands that may run twice, they are
-    sent once more to those whose line broke, and also to those to which a line is opened only when
-    the poll is over, though nobody hears what they say.
+    a poll that follows *behind* this one; without *args* that one asks nothing more, and only waits
+    on for what is still to come. With *insist*, for commands that may run twice, they are sent once
+    more to those whose line broke, and also to those to which a line is opened only when the poll
+    is over, though nobody hears what they say.
     """
 
     __slots__ = ("args", "behind", "clients", "enough", "insist", "keep", "lines", "seconds")
@@ -111,6 +113,10 @@ class Line:
         self.connection = connection
         self.unread = 0
         self.free_since = 0.0
+
+    def is_doubtful(self) -> bool:
+        """Return whether so much time has passed that the server may have hung up."""
+        return monotonic() - self.free_since > _STILL_GOOD
 
 
 def _connection(client: Any, seconds: float, read_timeout: float | None) -> Any:
@@ -241,6 +247,8 @@ def _dial(client: Any, seconds: float) -> Line:
 
 def poll_blocking(poll: Poll) -> list[Any]:
     """Perform *poll* by blocking."""
+    if len(poll.clients) == 1:
+        return [_ask_one(poll)]
     counting = _Blocking(poll)
     try:
         counting.ask_all()
@@ -248,6 +256,68 @@ def poll_blocking(poll: Poll) -> list[Any]:
     finally:
         counting.put_away()
     return counting.votes
+
+
+def _ask_one(poll: Poll) -> Any:
+    """Do as `_Blocking` does with one client, at a third of its cost."""
+    until = monotonic() + poll.seconds
+    (client,) = poll.clients
+    store = _store(client)
+    line = poll.behind.lines.pop(client, None) if poll.behind else None
+    try:
+        line = line or _quiet_line(client)
+        if line is None:
+            if not store.may_dial(poll):
+                return store.failure
+            line = _dial(client, poll.seconds)
+    except FAILURES as error:
+        return error
+    try:
+        return _hear_one(poll, line, until)
+    except FAILURES as error:
+        line.connection.disconnect()
+        if poll.insist:
+            _Dialling([client], poll).leave()
+        return error
+    finally:
+        if not line.unread:
+            _put_back(store, line)
+        elif poll.keep and _socket(line):
+            poll.lines[client] = line
+        else:
+            line.connection.disconnect()
+
+
+def _quiet_line(client: Any) -> Line | None:
+    while line := _free_line(client):
+        if not line.is_doubtful() or not _readable({client: _socket(line)}, 0):
+            return line
+        line.connection.disconnect()
+    return None
+
+
+def _hear_one(poll: Poll, line: Line, until: float) -> Any:
+    connection = line.connection
+    if poll.args:
+        line.unread += 1
+        _socket(line).settimeout(poll.seconds)
+        connection.send_packed_command(pack(connection, poll.args), check_health=False)
+    vote: Any = Unanswered()
+    while line.unread and (left := until - monotonic()) > 0:
+        _socket(line).settimeout(left)
+        try:
+            vote = _reply(line)
+        except RedisTimeoutError:  # what came of the reply so far, the parser keeps
+            break
+        line.unread -= 1
+    return Unanswered() if line.unread else vote
+
+
+def _reply(line: Line) -> Any:
+    try:
+        return line.connection.read_response(disable_decoding=True, disconnect_on_error=False)
+    except ResponseError as error:
+        return error
 
 
 class _Blocking(_Counting):
@@ -262,10 +332,7 @@ class _Blocking(_Counting):
         for client, line in list(self.lines.items()):
             self.ask(client, line)
         callable_ = [client for client in missing if self.may_dial(client)]
-        if len(self.poll.clients) == 1:
-            for client in callable_:
-                self.dial(client)
-        elif callable_:
+        if callable_:
             self.dialling = _Dialling(callable_, self.poll)
 
     def take_lines(self) -> list[Any]:
@@ -280,7 +347,7 @@ class _Blocking(_Counting):
                     missing.append(client)
                     continue
                 self.lines[client] = line
-                if not line.unread and self.began - line.free_since > _STILL_GOOD:
+                if not line.unread and line.is_doubtful():
                     doubtful[client] = _socket(line)
             # Where nothing was asked, there is nothing to read, unless the server hung up.
             wanted = _readable(doubtful, 0) if doubtful else ()
@@ -295,16 +362,10 @@ class _Blocking(_Counting):
             self.count(client, store.failure)
         return may
 
-    def dial(self, client: Any) -> None:
-        try:
-            line = _dial(client, self.poll.seconds)
-        except FAILURES as error:
-            self.count(client, error)
-        else:
-            self.ask(client, line)
-
     def ask(self, client: Any, line: Line) -> None:
         self.lines[client] = line
+        if not self.poll.args:
+            return
         line.unread += 1  # before: once sending has begun, nobody knows how far it came
         self.packed = self.packed or pack(line.connection, self.poll.args)
         try:
@@ -352,7 +413,7 @@ class _Blocking(_Counting):
         """Read the replies that are there; the last of those that are to come is the vote."""
         try:
             while line.unread:
-                vote = self.reply(line)
+                vote = _reply(line)
                 line.unread -= 1
                 if not line.unread:
                     self.count(client, vote)
@@ -362,13 +423,6 @@ class _Blocking(_Counting):
             self.hang_up(client)
             self.broken.append(client)
             self.count(client, error)
-
-    @staticmethod
-    def reply(line: Line) -> Any:
-        try:
-            return line.connection.read_response(disable_decoding=True, disconnect_on_error=False)
-        except ResponseError as error:
-            return error
 
     def put_away(self) -> None:
         for client, line in self.lines.items():
@@ -521,7 +575,8 @@ class _Awaiting(_Counting):
         line = self.lines.get(client)
         try:
             line = line or await _line(client, self.poll)
-            await self.send(client, line)
+            if self.poll.args:
+                await self.send(client, line)
             vote = None
             while line.unread:
                 vote = await self.reply(line)

@@ -35,6 +35,9 @@ end
 class Script:
     """A Lua script; calling it with keys and arguments gives the plan that runs it.
 
+    `commands` are those of the plan, for who sends them otherwise: the second one only if the
+    server did not know the script.
+
     The first line of *text* names KEYS, ARGV and the result. *repeatable* is as for an `Op`.
     """
 
@@ -58,12 +61,19 @@ class Script:
         read: Callable[[Any], Any] = same,
     ) -> Steps[Any]:
         """Return the plan that runs the script on *keys* and reads its result."""
-        keys = tuple(keys)
-        data: tuple[Argument, ...] = (str(len(keys)), *keys, *args)
+        by_digest, by_text = self.commands(keys, args)
         try:
-            reply = yield Op(("EVALSHA", self._digest, *data), same, repeatable=self.repeatable)
+            reply = yield Op(by_digest, same, repeatable=self.repeatable)
         except NoScriptError:
             # Not SCRIPT LOAD: EVAL keeps the script as well, is one round trip less, and is
             # allowed to users who may not manage scripts.
-            reply = yield Op(("EVAL", self.text, *data), same, repeatable=self.repeatable)
+            reply = yield Op(by_text, same, repeatable=self.repeatable)
         return read(reply)
+
+    def commands(
+        self, keys: Iterable[str | bytes], args: Iterable[Argument]
+    ) -> tuple[tuple[Argument, ...], tuple[Argument, ...]]:
+        """Return the command that runs the script by its digest, and the one by its text."""
+        keys = tuple(keys)
+        data = (str(len(keys)), *keys, *args)
+        return ("EVALSHA", self._digest, *data), ("EVAL", self.text, *data)

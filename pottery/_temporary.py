@@ -26,11 +26,16 @@ _PROCESSES: set[int] = set()
 
 def temporary_key(container: object, client: Any) -> str:
     """Return a new key for *container*, unlinked soon after the container is gone."""
-    _unlink_at_exit()
     key = f"pottery:{uuid4()}"
+    unlink_after(container, client, key)
+    return key
+
+
+def unlink_after(container: object, client: Any, key: str) -> None:
+    """Have *key* unlinked soon after *container* is gone."""
+    _unlink_at_exit()
     _IN_USE[key] = os.getpid(), _abandoned_at(client)
     finalize(container, _abandon, key).atexit = False
-    return key
 
 
 def _unlink_at_exit() -> None:

@@ -1,0 +1,437 @@
+"""RedisSimpleQueue and AIORedisSimpleQueue: `queue.SimpleQueue` in Redis.
+
+An item is put once and got once, whatever becomes of connections and callers:
+
+1.  Beside the queue there is a *record* for each caller: the number of its last command and, if
+    that was a take, what it took. A script that meets its own number has run already: it answers as
+    it did then. One that meets a higher number comes too late, and does nothing. So both may be
+    sent again when a reply was lost.
+2.  Who is interrupted, and may hold an item that nobody got, gives it back: to the *returned* ones,
+    which are got before all others. If Redis is away, the next operation of this process does it.
+3.  Consumers wait at a list, the *bell*: it wakes the one that has waited longest, and holds no
+    item that could be lost on the way. Who is woken takes by a script, as anybody does, and rings
+    for the next one if there is more. It rings only if there is a mark that somebody is *waiting*.
+    (A take sent along with the wait would be quicker, and lose an item to each consumer whose
+    machine has vanished without a word.)
+4.  Who waits looks every second even so: pottery 3.0 puts without ringing, and a process that was
+    woken may have died.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from contextlib import suppress
+from math import inf
+from queue import SimpleQueue
+from time import monotonic
+from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast
+
+from redis.exceptions import ConnectionError as RedisConnectionError
+from redis.exceptions import NoScriptError
+from redis.exceptions import TimeoutError as RedisTimeoutError
+
+from pottery._caller import Caller
+from pottery._json import encode
+from pottery._plan import Async, Op, Pause, Sync, nothing, operation, same_server
+from pottery._poll import FAILURES, Poll
+from pottery._script import Script
+from pottery._temporary import unlink_after
+from pottery.base import Base
+from pottery.exceptions import DecodeError, OutcomeUnknown, QueueEmptyError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from pottery._plan import Steps
+
+T = TypeVar("T")
+
+# Seconds between two looks of a waiting consumer.
+LOOK_EVERY = 1.0
+# Seconds for which one command waits: less than it takes networks to forget a silent connection.
+LONGEST_WAIT = 300.0
+# Seconds until a waiter that could not wait tries again.
+NOT_SO_FAST = 0.2
+# Seconds that something outside of the client's pool may take.
+PATIENCE = 1.0
+# Before each further attempt to get a reply.
+PAUSES = (0.0, 0.02, 0.1, 0.5, 1.0)
+# How to take if there is nothing: go away, or wait.
+LOOK, WAIT = "look", "wait"
+
+_RING = """
+local function ring(waiting, bell)
+  if redis.call('EXISTS', waiting) == 1 and redis.call('EXISTS', bell) == 0 then
+    redis.call('RPUSH', bell, '1')
+    redis.call('PEXPIRE', bell, 10000)
+  end
+end
+"""
+
+PUT = Script(
+    _RING
+    + """
+-- KEYS[1] queue, [2] record, [3] waiting, [4] bell; ARGV[1] number, [2] item
+if redis.call('GETRANGE', KEYS[2], 0, 15) >= ARGV[1] then return end
+redis.call('XADD', KEYS[1], '*', 'item', ARGV[2])
+redis.call('SET', KEYS[2], ARGV[1], 'PX', 600000)
+ring(KEYS[3], KEYS[4])
+"""
+)
+
+# In a server that is out of memory a script may set something once it has removed something.
+TAKE = Script(
+    _RING
+    + """
+-- KEYS[1] queue, [2] record, [3] waiting, [4] bell, [5] returned; ARGV[1] number, [2] look or wait
+-- if there is nothing, [3] whether asked before; returns an item, or the fields of a strange entry
+local number = redis.call('GETRANGE', KEYS[2], 0, 15)
+if number > ARGV[1] then return end
+if number == ARGV[1] then
+  local record = redis.call('GET', KEYS[2])
+  local colon = record:find(':', 17, true)
+  return colon and record:sub(colon + 1)
+end
+local is_plain = redis.call('EXISTS', KEYS[3], KEYS[5]) == 0
+local taken = not is_plain and redis.call('ZPOPMIN', KEYS[5])[1]
+local item = taken and taken:sub(taken:find(':', 1, true) + 1)
+if not taken then
+  local entry = redis.call('XRANGE', KEYS[1], '-', '+', 'COUNT', 1)[1]
+  if entry then
+    if entry[2][1] ~= 'item' then return entry[2] end
+    redis.call('XDEL', KEYS[1], entry[1])
+    item = entry[2][2]
+    taken = entry[1] .. ':' .. item
+  end
+end
+if taken then
+  redis.call('SET', KEYS[2], ARGV[1] .. taken, 'PX', 3600000)
+  if not is_plain and redis.call('XLEN', KEYS[1]) + redis.call('ZCARD', KEYS[5]) > 0 then
+    ring(KEYS[3], KEYS[4])
+  end
+  return item
+end
+if ARGV[2] == 'wait' then
+  redis.call('DEL', KEYS[4])
+  redis.call('SET', KEYS[3], '', 'PX', 600000)
+end
+if ARGV[2] == 'wait' or ARGV[3] then
+  redis.call('SET', KEYS[2], ARGV[1], 'PX', 3600000)
+end
+"""
+)
+
+RETURN = Script(
+    _RING
+    + """
+-- KEYS[1] returned, [2] record, [3] waiting, [4] bell; ARGV[1] number of the take, [2] of this
+local record = redis.call('GET', KEYS[2]) or ''
+if record:sub(1, 16) >= ARGV[2] then return end
+redis.call('DEL', KEYS[2])
+local time, count, item = record:match('^(%d+)-(%d+)(:.*)$', 17)
+if time and record:sub(1, 16) == ARGV[1] then
+  local function pad(digits) return ('0'):rep(20 - #digits) .. digits end
+  redis.call('ZADD', KEYS[1], 0, pad(time) .. '-' .. pad(count) .. item)
+  ring(KEYS[3], KEYS[4])
+end
+redis.call('SET', KEYS[2], ARGV[2], 'PX', 3600000)
+""",
+    repeatable=True,
+)
+
+SIZE = Script(
+    """
+-- KEYS[1] queue, KEYS[2] returned; returns how many items there are
+return redis.call('XLEN', KEYS[1]) + redis.call('ZCARD', KEYS[2])
+""",
+    repeatable=True,
+)
+
+# Takes that may have happened although nobody got the item: client, key, caller. For the next
+# operation of this process on the same queue to give back.
+DOUBTS: deque[tuple[Any, str | bytes, Caller]] = deque()
+
+
+class QueuePlans(Base, Generic[T]):
+    """What RedisSimpleQueue and AIORedisSimpleQueue ask of Redis."""
+
+    def __init__(self, *, redis: Any = None, key: str | bytes = "") -> None:
+        """Attach to *key*, or to a temporary key if there is none.
+
+        O(1); 0 round trips; atomic.
+        """
+        super().__init__(redis=redis, key=key)
+        if self._is_temporary:  # all other companions expire
+            unlink_after(self, self.redis, str(self._companion("returned")))
+
+    @operation
+    def put(self, item: T, block: bool = True, timeout: float | None = None) -> Steps[None]:
+        """Put *item* at the end. Never blocks: *block* and *timeout* are there for Queue's sake.
+
+        Raises TypeError if JSON cannot spell the item, OutcomeUnknown if Redis went away.
+        O(1); 1 round trip; atomic.
+        """
+        del block, timeout
+        return self._put(encode(item))
+
+    @operation
+    def put_nowait(self, item: T) -> Steps[None]:
+        """Put *item* at the end, as `put` does.
+
+        O(1); 1 round trip; atomic.
+        """
+        return self._put(encode(item))
+
+    @operation
+    def get(self, block: bool = True, timeout: float | None = None) -> Steps[T]:
+        """Remove and return the first item; wait until there is one, or for *timeout* seconds.
+
+        Of those who wait, the one that has waited longest gets it. If not *block*, do not wait.
+
+        Raises QueueEmptyError if there was no item, ValueError if *timeout* is negative, and
+        DecodeError if the item is not JSON: then it stays the first one.
+        O(1); 1 round trip; atomic.
+        """
+        _refuse(block, timeout)
+        return self._get((inf if timeout is None else timeout) if block else 0)
+
+    @operation
+    def get_nowait(self) -> Steps[T]:
+        """Remove and return the first item.
+
+        Raises QueueEmptyError if there is none, DecodeError if it is not JSON.
+        O(1); 1 round trip; atomic.
+        """
+        return self._get(0)
+
+    @operation
+    def qsize(self) -> Steps[int]:
+        """Return the number of items.
+
+        O(1); 1 round trip; atomic.
+        """
+        return self._size()
+
+    @operation
+    def empty(self) -> Steps[bool]:
+        """Return whether there is no item.
+
+        O(1); 1 round trip; atomic.
+        """
+        return not (yield from self._size())
+
+    @operation
+    def clear(self: Base) -> Op[None]:
+        """Remove all items, in the background of the server.
+
+        O(1) for the caller; 1 round trip; atomic.
+        """
+        gone = (self.key, self._companion("returned"), self._companion("bell"))
+        return Op(("UNLINK", *gone), nothing)
+
+    def _size(self) -> Steps[int]:
+        yield from self._settle()
+        return (yield from SIZE((self.key, self._companion("returned")), (), int))
+
+    def _put(self, text: str) -> Steps[None]:
+        yield from self._settle()
+        caller = Caller.lease()
+        try:
+            caller.number += 1
+            yield from _surely(PUT, self._keys(caller)[:4], (caller.count(), text))
+        finally:  # even in doubt: should it come late, it runs once at most
+            caller.free()
+
+    def _get(self, seconds: float) -> Steps[T]:
+        yield from self._settle()
+        caller = Caller.lease()
+        try:
+            raw = yield from self._take_within(caller, seconds)
+            item: T | None = None if raw is None else self._decode(raw)
+        except BaseException as error:
+            if caller.may_hold:
+                DOUBTS.append((self.redis, self.key, caller))
+            else:
+                caller.free()
+            if caller.may_hold and not isinstance(error, GeneratorExit):  # then steps are ignored
+                yield from self._give_back(caller)
+            raise
+        caller.free()
+        if raw is None:
+            raise QueueEmptyError(self.redis, self.key)
+        return cast("T", item)
+
+    # --- taking
+
+    def _take_within(self, caller: Caller, seconds: float) -> Steps[bytes | None]:
+        """Take the first item, waiting for it; None if there was none within *seconds*."""
+        if not seconds:
+            return (yield from self._take(caller, LOOK))
+        until = monotonic() + seconds
+        try:
+            raw = yield from self._take(caller, WAIT)
+        except RedisConnectionError as error:
+            if not _is_none_left(error):
+                raise
+            raw = yield from self._take_aside(caller, WAIT)
+        if raw is None:
+            raw = yield from self._wait(caller, until)
+        return raw
+
+    def _wait(self, caller: Caller, until: float) -> Steps[bytes | None]:
+        raw, ring = None, Poll((), (), 0)
+        try:
+            while raw is None and (left := until - monotonic()) > 0:
+                ring = self._ring(ring, left)
+                (vote,) = yield from ring
+                if isinstance(vote, Exception) and not ring.lines:
+                    yield from Pause(min(NOT_SO_FAST, max(until - monotonic(), 0)))
+                is_waiting = ring.lines or until <= monotonic()
+                raw = yield from self._take_aside(caller, LOOK if is_waiting else WAIT)
+        except GeneratorExit:
+            raise
+        except BaseException:
+            yield from self._hang_up(ring)
+            raise
+        yield from self._hang_up(ring)
+        return raw
+
+    def _ring(self, before: Poll, left: float) -> Poll:
+        """Wait for the bell to ring: on with *before* if that waits still, to keep its turn."""
+        seconds = min(left, LOOK_EVERY)
+        stay = left > seconds
+        if before.lines:
+            return Poll((self.redis,), (), seconds, behind=before, keep=stay)
+        wait = ("BLPOP", self._companion("bell"), f"{max(min(left, LONGEST_WAIT), 0.001):.3f}")
+        return Poll((self.redis,), wait, seconds, keep=stay)
+
+    def _hang_up(self, ring: Poll) -> Steps[None]:
+        if ring.lines:
+            yield from Poll((self.redis,), (), 0, behind=ring)
+
+    def _take(self, caller: Caller, how: str) -> Steps[bytes | None]:
+        """Take the first item, None if there is none; over a connection of the pool."""
+        asked = self._ask(caller, how)
+        was_asked = caller.may_hold
+        caller.may_hold = True
+        try:
+            reply = yield from _surely(TAKE, self._keys(caller), asked)
+        except OutcomeUnknown as error:
+            raise error.__cause__ or error from None  # for what became of the item is seen to
+        except FAILURES:
+            caller.may_hold = was_asked
+            raise
+        return self._read(caller, reply)
+
+    def _take_aside(self, caller: Caller, how: str) -> Steps[bytes | None]:
+        """Take the first item as `_take` does, but over a connection outside of the pool."""
+        asked = self._ask(caller, how)
+        caller.may_hold = True
+        vote = yield from self._aside(TAKE, self._keys(caller), asked)
+        if not isinstance(vote, Exception):
+            return self._read(caller, vote)
+        try:
+            return (yield from self._take(caller, how))
+        except RedisConnectionError as error:
+            if not _is_none_left(error):
+                raise
+            return None
+
+    def _aside(
+        self, script: Script, keys: Sequence[str | bytes], args: Sequence[str]
+    ) -> Steps[Any]:
+        """Run *script* over a connection outside of the pool; return its reply, or what came."""
+        vote: Any = None
+        for command in script.commands(keys, args):
+            (vote,) = yield from Poll((self.redis,), command, PATIENCE)
+            if not isinstance(vote, NoScriptError):
+                break
+        return vote
+
+    @staticmethod
+    def _ask(caller: Caller, how: str) -> tuple[str, ...]:
+        if caller.may_hold:
+            return caller.count(), how, "again"
+        caller.number += 1
+        return caller.count(), how
+
+    def _read(self, caller: Caller, reply: Any) -> bytes | None:
+        caller.may_hold = isinstance(reply, bytes)
+        if isinstance(reply, list):
+            raise DecodeError(self.redis, self.key, b" ".join(cast("list[bytes]", reply)))
+        raw: bytes | None = reply
+        return raw
+
+    # --- giving back
+
+    def _give_back(self, caller: Caller) -> Steps[None]:
+        """Give back what *caller* may hold, if that can be done at once."""
+        vote = yield from self._aside(RETURN, *self._return(caller))
+        if not isinstance(vote, Exception):
+            _dispel(caller)
+
+    def _settle(self) -> Steps[None]:
+        """Give back what was left in doubt."""
+        for client, key, caller in list(DOUBTS) if DOUBTS else ():
+            if key == self.key and same_server(client, self.redis):
+                yield from RETURN(*self._return(caller))
+                _dispel(caller)
+
+    def _return(self, caller: Caller) -> tuple[Sequence[str | bytes], tuple[str, str]]:
+        _, record, waiting, bell, returned = self._keys(caller)
+        return (returned, record, waiting, bell), (caller.count(), caller.count(1))
+
+    def _keys(self, caller: Caller) -> tuple[str | bytes, ...]:
+        names = (caller.name, "waiting", "bell", "returned")
+        return (self.key, *map(self._companion, names))
+
+
+def _surely(script: Script, keys: Sequence[str | bytes], args: tuple[str, ...]) -> Steps[Any]:
+    """Run a script that recognises its own earlier run, until its reply comes.
+
+    Raises OutcomeUnknown if it may have run and no reply comes.
+    """
+    try:
+        return (yield from script(keys, args))
+    except OutcomeUnknown as error:
+        unknown = error
+    for pause in PAUSES:
+        yield from Pause(pause)
+        with suppress(OSError, RedisConnectionError, RedisTimeoutError):
+            return (yield from script(keys, (*args, "again")))
+    raise unknown
+
+
+def _refuse(block: bool, timeout: Any) -> None:
+    """Raise what a queue of Python raises, which has an item and so does not wait."""
+    example: SimpleQueue[None] = SimpleQueue()
+    example.put(None)
+    example.get(block, timeout)
+
+
+def _is_none_left(error: Exception) -> bool:
+    # Not every version of redis-py has a class for it.
+    return str(error) == "Too many connections"
+
+
+def _dispel(caller: Caller) -> None:
+    for doubt in list(DOUBTS):
+        if doubt[-1] is caller:
+            with suppress(ValueError):  # another thread was quicker
+                DOUBTS.remove(doubt)
+
+
+class RedisSimpleQueue(QueuePlans[T], Sync):
+    """A `queue.SimpleQueue` in Redis: each item that anybody puts goes to one who gets.
+
+    Stored as a Redis stream: an entry for each item, with its JSON text as the field `item`.
+    Beside it are small keys that expire: of each caller, what it did last, and that somebody waits;
+    and `key~returned`, a sorted set of items that came back (see `docs/containers.md`).
+
+    Differs from `queue.SimpleQueue`: items must be JSON and come back as copies; a process killed
+    within the moment of getting an item takes it along.
+    """
+
+
+class AIORedisSimpleQueue(QueuePlans[T], Async):
+    """A `RedisSimpleQueue` for asyncio: the same methods, awaited."""
