@@ -14,7 +14,10 @@ from uuid import uuid4
 
 
 class Caller:
-    """Who performs an operation; from `lease` until `free` no other operation has it."""
+    """Who performs an operation; from `lease` until `free` no other operation has it.
+
+    After an operation that failed it is not freed: its last command may be on its way still.
+    """
 
     __slots__ = ("may_hold", "name", "number")
 

@@ -236,30 +236,27 @@ class QueuePlans(Base, Generic[T]):
     def _put(self, text: str) -> Steps[None]:
         yield from self._settle()
         caller = Caller.lease()
-        try:
-            caller.number += 1
-            yield from _surely(PUT, self._keys(caller)[:4], (caller.count(), text))
-        finally:  # even in doubt: should it come late, it runs once at most
-            caller.free()
+        caller.number += 1
+        yield from _surely(PUT, self._keys(caller)[:4], (caller.count(), text))
+        caller.free()
 
     def _get(self, seconds: float) -> Steps[T]:
         yield from self._settle()
         caller = Caller.lease()
         try:
             raw = yield from self._take_within(caller, seconds)
-            item: T | None = None if raw is None else self._decode(raw)
+            if raw is not None:
+                item: T = self._decode(raw)
+                caller.free()
+                return item  # at once: from here on, an interrupt loses it
         except BaseException as error:
             if caller.may_hold:
                 DOUBTS.append((self.redis, self.key, caller))
-            else:
-                caller.free()
-            if caller.may_hold and not isinstance(error, GeneratorExit):  # then steps are ignored
-                yield from self._give_back(caller)
+                if not isinstance(error, GeneratorExit):  # which says that nobody takes steps now
+                    yield from self._give_back(caller)
             raise
         caller.free()
-        if raw is None:
-            raise QueueEmptyError(self.redis, self.key)
-        return cast("T", item)
+        raise QueueEmptyError(self.redis, self.key)
 
     # --- taking
 

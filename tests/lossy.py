@@ -14,6 +14,8 @@ GREETINGS = (b"HELLO", b"CLIENT", b"SELECT")
 class LossyProxy:
     """Forwards bytes; after `lose_replies(n)` the next n replies are dropped with their connection.
 
+    `lose_replies(n, after=m)` lets m replies through before.
+
     The command has reached the server by then, and has run. What redis-py says when it connects is
     answered all the same.
     """
@@ -23,6 +25,7 @@ class LossyProxy:
         self._listener = socket.create_server(("127.0.0.1", 0))
         self.port = self._listener.getsockname()[1]
         self.to_lose = 0
+        self.to_spare = 0
         threading.Thread(target=self._accept, daemon=True).start()
 
     def __enter__(self) -> Self:
@@ -31,7 +34,8 @@ class LossyProxy:
     def __exit__(self, *_: object) -> None:
         self._listener.close()
 
-    def lose_replies(self, count: int) -> None:
+    def lose_replies(self, count: int, *, after: int = 0) -> None:
+        self.to_spare = after
         self.to_lose = count
 
     def _accept(self) -> None:
@@ -54,8 +58,10 @@ class LossyProxy:
         with suppress(OSError):
             while data := server.recv(65536):
                 if self.to_lose and not any(word in sent[0] for word in GREETINGS):
-                    self.to_lose -= 1
-                    break
+                    if not self.to_spare:
+                        self.to_lose -= 1
+                        break
+                    self.to_spare -= 1
                 client.sendall(data)
         close(client, server)
 
