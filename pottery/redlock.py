@@ -16,7 +16,7 @@ import time
 from collections import Counter
 from contextlib import suppress
 from contextvars import ContextVar
-from functools import partial, wraps
+from functools import wraps
 from inspect import iscoroutinefunction
 from random import uniform
 from secrets import token_hex
@@ -25,7 +25,7 @@ from weakref import ref
 
 from pottery._plan import Async, Pause, Sync, operation
 from pottery._poll import Poll, Unanswered
-from pottery._quorum import Primitive, evaluate
+from pottery._quorum import Primitive, evaluate, now
 from pottery.exceptions import (
     ExtendUnlockedLock,
     QuorumNotAchieved,
@@ -49,12 +49,6 @@ T = TypeVar("T")
 
 _logger = logging.getLogger("pottery")
 
-# A machine that sleeps lets its leases run out, so the clock should go on while it does.
-_now: Callable[[], float] = (
-    partial(time.clock_gettime, time.CLOCK_BOOTTIME)
-    if hasattr(time, "CLOCK_BOOTTIME")
-    else time.monotonic
-)
 # What the page on distributed locks takes off a lease, since no two clocks go alike.
 _DRIFT, _LEAST_DRIFT = 0.01, 0.002
 # The part of a lease that is spent at most on asking the masters, and its bounds in seconds.
@@ -160,7 +154,7 @@ class Grant:
     def left(self) -> float:
         """Return the seconds of validity left: 0 if the lock is lost, or in a forked process."""
         is_valid = self.process == os.getpid() and not self.is_over
-        return max(self.until - _now(), 0.0) if is_valid else 0.0
+        return max(self.until - now(), 0.0) if is_valid else 0.0
 
     def end(self, *, is_lost: bool) -> None:
         """Note that the lock was released or lost."""
@@ -255,16 +249,16 @@ class RedlockPlans(Primitive):
                 return outcome
             if is_first and len(self._masters) - len(outcome.failures) < self._majority:
                 _logger.warning("%r got no majority of votes: %s", self, outcome.failures)
-            left = deadline - _now()
+            left = deadline - now()
             if left <= 0:
                 return outcome
             if not is_first:
                 gone = yield from self._wait(outcome, left, gone)
             is_first = False
-            seconds = min(self._patience, max(deadline - _now(), _LEAST_PATIENCE))
+            seconds = min(self._patience, max(deadline - now(), _LEAST_PATIENCE))
 
     def _attempt(self, seconds: float, waits: bool, raises: bool | None) -> Steps[Grant | Refusal]:
-        token, began = token_hex(20), _now()
+        token, began = token_hex(20), now()
         request = self._request(token, waits)
         enough = self._settled(_is_granted)
         asked = Poll(self._masters, request, seconds, enough=enough, keep=True)
@@ -380,7 +374,7 @@ class RedlockPlans(Primitive):
         grant = self._current()
         if grant is None or not grant.left():
             return 0.0
-        began = _now()
+        began = now()
         command = evaluate(LEFT, (self.key,), (grant.token,))
         votes = yield from self._asked(grant, command, _is_positive)
         self._failures(votes, raises=raise_on_redis_errors)
@@ -392,7 +386,7 @@ class RedlockPlans(Primitive):
             return 0.0
         # More than a lease is left on a master whose clock was put back.
         certain = self._until(began) - self.auto_release_time + left[self._majority - 1]
-        return max(min(grant.left(), certain - _now()), 0.0)
+        return max(min(grant.left(), certain - now()), 0.0)
 
     @operation
     def owner(self) -> Steps[str | None]:
@@ -435,7 +429,7 @@ class RedlockPlans(Primitive):
         yield from self._extended(grant, raise_on_redis_errors)
 
     def _extended(self, grant: Grant, raises: bool | None = None) -> Steps[None]:
-        began = _now()
+        began = now()
         args = (grant.token, _ms(self.auto_release_time))
         votes = yield from self._asked(grant, evaluate(EXTEND, (self.key,), args), _is_positive)
         failures = self._failures(votes, raises=raises)
@@ -625,8 +619,8 @@ def _deadline(blocking: bool, timeout: float) -> float:
     if timeout > _LONGEST:
         raise OverflowError("timeout value is too large")
     if not blocking:
-        return _now()
-    return _now() + (timeout if timeout >= 0 else _LONGEST)
+        return now()
+    return now() + (timeout if timeout >= 0 else _LONGEST)
 
 
 class Redlock(RedlockPlans, Sync):
