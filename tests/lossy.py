@@ -32,7 +32,7 @@ class LossyProxy:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._listener.close()
+        close(self._listener)  # which ends the thread that accepts, too
 
     def lose_replies(self, count: int, *, after: int = 0) -> None:
         self.to_spare = after
