@@ -154,6 +154,7 @@ def masters(five_servers: list[RedisServer]) -> Iterator[list[redis_py.Redis]]:
         yield clients
 
 
+@pytest.fixture
 def loop() -> Iterator[Loop]:
     """An event loop for the containers in colours.py."""
     Awaited.loop = Loop()
