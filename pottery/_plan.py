@@ -518,11 +518,26 @@ def _move_to_this_loop(pool: Any) -> None:
     _LOOPS[pool] = loop
     if last is not None and not last.is_running():
         pool.reset()
-        # What its tasks waited by belongs to that loop for ever. No method of the pool renews it.
-        attributes = cast("dict[str, object]", vars(pool))
-        for name, lock in [*attributes.items()]:
-            if isinstance(lock, (asyncio.Lock, asyncio.Condition)):
-                attributes[name] = type(lock)()
+        for name, lock in _locks(pool).items():  # they belong to that loop for ever
+            setattr(pool, name, type(lock)())
+
+
+async def _wake_another(pool: Any) -> None:
+    """Pass on the word that a connection is free: who gets it and is cancelled at once, keeps it.
+
+    (So it is before Python 3.13.) Whoever is woken for nothing waits on.
+    """
+    for lock in _locks(pool).values():
+        if isinstance(lock, asyncio.Condition):
+            async with lock:
+                lock.notify()
+
+
+def _locks(pool: Any) -> dict[str, asyncio.Lock | asyncio.Condition]:
+    """Return what tasks wait by for a connection. No method of a pool tells."""
+    attributes = cast("dict[str, object]", vars(pool))
+    kinds = asyncio.Lock, asyncio.Condition
+    return {name: value for name, value in attributes.items() if isinstance(value, kinds)}
 
 
 class Async(Front):
@@ -609,10 +624,10 @@ class Async(Front):
         cancellations = _cancellations()
         try:
             connection = await pool.get_connection(*_LEASE)
-        except RedisError:
-            raise
-        except BaseException:
-            await pool.disconnect(inuse_connections=False)
+        except BaseException as error:
+            if not isinstance(error, RedisError):
+                await pool.disconnect(inuse_connections=False)
+            await _wake_another(pool)
             raise
         try:
             _deliver_cancellation(cancellations)

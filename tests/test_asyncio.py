@@ -33,6 +33,7 @@ from pottery import (
     RedisList,
     RedisSet,
 )
+from pottery._plan import _LEASE
 from pottery.testing import RedisServer
 
 TWINS = {
@@ -441,6 +442,26 @@ def test_client_serves_several_event_loops_one_after_the_other(server, redis, ki
 
 
 # --- cancellation
+
+
+def test_waiter_that_is_cancelled_when_its_turn_comes_leaves_it_to_the_next(server, redis):
+    async def body():
+        pool = asynchronous.BlockingConnectionPool.from_url(
+            server.url, max_connections=1, timeout=None
+        )
+        numbers = AIORedisList(redis=asynchronous.Redis(connection_pool=pool), key="l")
+        connection = await pool.get_connection(*_LEASE)
+        first, second = (asyncio.create_task(numbers.size()) for _ in range(2))
+        for _ in range(10):
+            await asyncio.sleep(0)
+        await pool.release(connection)
+        first.cancel()
+        assert await asyncio.wait_for(second, 10) == 0
+        assert first.cancelled()
+        await pool.disconnect()
+
+    asyncio.run(body())
+
 
 WRITES = {
     AIORedisDict: lambda x, mark: x.set(mark, 1),
