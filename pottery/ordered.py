@@ -234,8 +234,7 @@ class CachedOrderedDict(OrderedDict[K, V]):
 
         O(n + k); 1 round trip; atomic.
         """
-        new: OrderedDict[Any, Any] = OrderedDict()
-        new.update(arg, **kwargs)
+        new: dict[Any, Any] = dict(arg, **kwargs)
         self._set(new)
 
     def __ior__(self, other: Any) -> Self:  # type: ignore[override]
@@ -262,8 +261,7 @@ class CachedOrderedDict(OrderedDict[K, V]):
         put = super().__setitem__
         for key, value in items.items():
             put(key, value)
-        for key, field in zip(items, fields, strict=True):
-            self._places.setdefault(key, field)
+        self._places.update(zip(items, fields, strict=True))
         tail: list[K] = []
         places = reversed(self._places)
         while filled:
