@@ -259,11 +259,12 @@ class CachePlans(Base):
                 broken = reply
 
     def _safely(self, plan: Plan[Any], call: Call) -> Steps[Any]:
+        """Perform *plan*; if it fails, nobody is to wait for this caller."""
         try:
             return (yield from plan)
-        except (RedisError, OSError, GeneratorExit):
+        except (*OUTAGES, GeneratorExit):
             raise
-        except BaseException:  # interrupted: perhaps the flight had begun already
+        except BaseException:
             yield from self._give_up(call)
             raise
 
@@ -280,7 +281,7 @@ class CachePlans(Base):
         if call.is_away:
             return
         try:
-            yield from self._store(call, text)
+            yield from self._safely(self._store(call, text), call)
         except OUTAGES as error:
             self._excuse(error, call)
 

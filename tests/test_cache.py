@@ -887,6 +887,28 @@ def test_interrupted_look_up_gives_the_lease_back(redis):
     assert not redis.keys("k~flight:*")
 
 
+def test_store_that_is_interrupted_or_refused_gives_the_lease_back(redis):
+    def compute(error):
+        if error:
+            redis.set("k", "of another type")
+
+    function = redis_cache(redis=redis, key="k", single_flight=True)(compute)
+    with pytest.raises(ResponseError, match="WRONGTYPE"):
+        function(1)
+    assert not redis.keys("k~flight:*")
+    redis.delete("k")
+    cache = function._cache()
+    call = function._call((0,), {}, joins=True)
+    cache._perform(cache._look_up(call))
+    steps = cache._keep(call, "null")
+    next(steps)
+    step = steps.throw(KeyboardInterrupt())
+    cache._send(step)
+    with pytest.raises(KeyboardInterrupt):
+        steps.send(None)
+    assert not redis.keys("k~flight:*")
+
+
 def test_interrupted_wait_does_not_stir_up_the_others(redis):
     function = redis_cache(redis=redis, key="k", single_flight=True)(square)
     cache = function._cache()
