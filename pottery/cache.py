@@ -133,9 +133,9 @@ class _Cached(Generic[P, T]):
         """
         return self
 
-    def __reduce__(self) -> str:
-        """Be pickled by name, as a function is."""
-        return self.__qualname__
+    def __reduce__(self) -> str | tuple[Any, ...]:
+        """Be pickled by name, as a function is, or as a method of its instance."""
+        return (getattr, (*self._bound, self.__name__)) if self._bound else self.__qualname__
 
     def __repr__(self) -> str:
         """Return `<redis_cache of ...>`.
@@ -322,7 +322,7 @@ class _Decorator:
         if not callable(function):
             raise TypeError(f"redis_cache needs a callable, not {type(function).__name__}")
         name = getattr(function, "__qualname__", type(function).__qualname__)
-        kind: Any = AIOCachedFunction if inspect.iscoroutinefunction(function) else CachedFunction
+        kind: Any = AIOCachedFunction if _is_awaited(function) else CachedFunction
         key = self._key_of(function, name) if self._key else _stable_key(function)
         return kind(function, self._options, key, name)
 
@@ -335,6 +335,11 @@ class _Decorator:
         if isinstance(self._key, bytes):
             return self._key + f"~{name}".encode()
         return f"{self._key}~{name}"
+
+
+def _is_awaited(function: Any) -> bool:
+    # An object may be called like an `async def`, and this one is one from Python 3.12 on only.
+    return any(map(inspect.iscoroutinefunction, (function, type(function).__call__)))
 
 
 def _stable_key(function: Any) -> str:

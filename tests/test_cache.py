@@ -472,6 +472,12 @@ def test_methods_are_cached_by_instance(redis, server):
     assert one.price.__doc__ == "Return the price."
 
 
+def test_method_is_pickled_with_its_instance(redis, server):
+    method = pickle.loads(pickle.dumps(Shop("one").price))
+    assert method("pear", 2) == "one: 2 pear"
+    assert copy.copy(method) is method
+
+
 def test_class_methods_and_static_methods_are_cached(redis, server):
     Shop.tax.cache_clear()
     assert (Shop.kind(1), Mall.kind(1), Shop.kind(1)) == ("Shop 1", "Mall 1", "Shop 1")
@@ -953,6 +959,20 @@ def test_asynchronous_function_is_cached_and_awaited(server, redis):
         assert f.cache_parameters()["key"] == "k"
         if sys.version_info >= (3, 12):
             assert inspect.iscoroutinefunction(f)
+
+    in_a_loop(server, body)
+
+
+def test_object_that_is_awaited_when_called_is_cached(server, redis):
+    class Double:
+        async def __call__(self, n):
+            return 2 * n
+
+    async def body(client):
+        f = redis_cache(redis=client, key="k")(Double())
+        assert await f(2) == await f(2) == 4
+        assert await redis_cache(redis=client, key="l")(f)(2) == 4
+        assert await f.cache_info() == (2, 1, None, 1)
 
     in_a_loop(server, body)
 
