@@ -247,12 +247,8 @@ class Container(Base, Sync):
         return self._perform(self._copied())
 
 
-class AIOContainer(Base, Async):
-    """What every asynchronous container has besides.
-
-    The special methods that would have to wait are not there. Those below are, since without them
-    Python would do something else instead of failing.
-    """
+class AIOBase(Base, Async):
+    """What everything asynchronous that has a key has besides."""
 
     async def __aenter__(self) -> Self:
         """Return the container itself.
@@ -269,6 +265,21 @@ class AIOContainer(Base, Async):
         if self._is_temporary:
             with suppress(RedisError):  # tried again when this object is gone
                 await self.clear()
+
+    def __repr__(self) -> str:
+        """Return the kind and the key: what is there would have to be read.
+
+        O(1); 0 round trips; atomic.
+        """
+        return f"<{type(self).__name__} key={self.key!r}>"
+
+
+class AIOContainer(AIOBase):
+    """What every asynchronous container has besides.
+
+    The special methods that would have to wait are not there. Those below are, since without them
+    Python would do something else instead of failing.
+    """
 
     async def copy(self) -> Self:
         """Return a copy of the same kind, with a temporary key.
@@ -297,13 +308,6 @@ class AIOContainer(Base, Async):
         O(1); 0 round trips; atomic.
         """
         raise TypeError(f"{type(self).__name__} has no truth value: await its size")
-
-    def __repr__(self) -> str:
-        """Return the kind and the key: what is there would have to be read.
-
-        O(1); 0 round trips; atomic.
-        """
-        return f"<{type(self).__name__} key={self.key!r}>"
 
 
 def warn_about(what: str, container: Base, stacklevel: int = 3) -> None:

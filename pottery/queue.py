@@ -32,11 +32,11 @@ from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from pottery._caller import Caller
 from pottery._json import encode
-from pottery._plan import Async, Op, Pause, Sync, nothing, operation, same_server
+from pottery._plan import Op, Pause, Sync, nothing, operation, same_server
 from pottery._poll import FAILURES, Poll
 from pottery._script import Script
 from pottery._temporary import unlink_after
-from pottery.base import Base
+from pottery.base import AIOBase, Base
 from pottery.exceptions import DecodeError, OutcomeUnknown, QueueEmptyError
 
 if TYPE_CHECKING:
@@ -430,5 +430,5 @@ class RedisSimpleQueue(QueuePlans[T], Sync):
     """
 
 
-class AIORedisSimpleQueue(QueuePlans[T], Async):
+class AIORedisSimpleQueue(QueuePlans[T], AIOBase):
     """A `RedisSimpleQueue` for asyncio: the same methods, awaited."""

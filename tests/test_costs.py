@@ -22,6 +22,7 @@ from pottery import (
     AIORedisDict,
     AIORedisList,
     AIORedisSet,
+    AIORedisSimpleQueue,
     BloomFilter,
     CachedOrderedDict,
     HyperLogLog,
@@ -30,6 +31,7 @@ from pottery import (
     RedisDict,
     RedisList,
     RedisSet,
+    RedisSimpleQueue,
     redis_cache,
 )
 from pottery._views import RedisDictItems, RedisDictKeys, RedisDictValues
@@ -39,7 +41,10 @@ from pottery.cache import AIOCachedFunction, CachedFunction
 COST = re.compile(
     r"O\([^;]+\)[^;]*; (?P<trips>\d+) round trips?(?P<paged> per 1000 items)?; (not )?atomic\."
 )
-BLOCKING = [RedisDict, RedisSet, RedisList, RedisCounter, RedisDeque, BloomFilter, HyperLogLog]
+BLOCKING = [
+    *(RedisDict, RedisSet, RedisList, RedisCounter, RedisDeque, RedisSimpleQueue),
+    *(BloomFilter, HyperLogLog),
+]
 # The asynchronous twins, and what they are twins of.
 TWINS = {
     AIORedisDict: RedisDict,
@@ -47,6 +52,7 @@ TWINS = {
     AIORedisList: RedisList,
     AIORedisCounter: RedisCounter,
     AIORedisDeque: RedisDeque,
+    AIORedisSimpleQueue: RedisSimpleQueue,
     AIOBloomFilter: BloomFilter,
     AIOHyperLogLog: HyperLogLog,
 }
@@ -375,6 +381,16 @@ TWIN_BLOOM_CALLS = (
         "length": lambda f: f.length(),
     }
 )
+QUEUE_CALLS = {
+    "__init__": lambda q: type(q)(redis=q.redis, key="new"),
+    "clear": lambda q: q.clear(),
+    "empty": lambda q: q.empty(),
+    "get": lambda q: q.get(),
+    "get_nowait": lambda q: q.get_nowait(),
+    "put": lambda q: q.put("x"),
+    "put_nowait": lambda q: q.put_nowait("x"),
+    "qsize": lambda q: q.qsize(),
+}
 CALLS = {
     RedisDictKeys: SET_VIEW_CALLS,
     RedisDictValues: VIEW_CALLS,
@@ -386,6 +402,7 @@ CALLS = {
     RedisCounter: COUNTER_CALLS,
     BloomFilter: BLOOM_CALLS,
     HyperLogLog: HYPERLOGLOG_CALLS,
+    RedisSimpleQueue: QUEUE_CALLS,
     AIORedisSet: TWIN_SET_CALLS,
     AIORedisList: TWIN_CALLS | methods(LIST_CALLS) | TWIN_LIST_CALLS,
     AIORedisDeque: TWIN_CALLS | methods(DEQUE_CALLS) | {"equals": lambda d: d.equals(deque("x"))},
@@ -393,6 +410,7 @@ CALLS = {
     AIORedisCounter: TWIN_COUNTER_CALLS,
     AIOBloomFilter: TWIN_BLOOM_CALLS,
     AIOHyperLogLog: TWIN_CALLS | methods(HYPERLOGLOG_CALLS),
+    AIORedisSimpleQueue: TWIN_CALLS | QUEUE_CALLS,
 }
 # Operations that say of themselves that they never work, so they cost nothing.
 NEVER = {
@@ -417,6 +435,10 @@ def fill(container, client, items):
     """Create what *container* is measured on, at the key 'filled'."""
     client.flushdb()
     container = RedisDict if container in VIEWS else TWINS.get(container, container)
+    if container is RedisSimpleQueue:
+        for item in items:
+            container(redis=client, key="filled").put(item)
+        return
     content = dict.fromkeys(items, 1) if container is RedisDict else items
     container(content, **REQUIRED.get(container, {}), redis=client, key="filled")
 

@@ -28,6 +28,7 @@ from pottery.deque import RedisDeque
 from pottery.dict import RedisDict
 from pottery.list import RedisList
 from pottery.ordered import CachedOrderedDict
+from pottery.queue import RedisSimpleQueue
 from pottery.set import RedisSet
 
 if TYPE_CHECKING:
@@ -77,6 +78,8 @@ TUPLES = "a result is what its JSON says, and a tuple a list"
 BY_NAME = "pickle finds a function by the name of its module, of which this is a copy"
 ANNOTATED = "it has type annotations"
 TOLD_MORE = "there are more parameters to tell of"
+CHOSEN = "the class to be tested is chosen here"
+NO_COPY = "what is raised is an Empty of the module, not of a fresh copy of it"
 
 SEQUENCE: Exclusions = {
     "CommonTest.test_contains_fake": {
@@ -359,6 +362,30 @@ CACHE: Exclusions = {
     "TestLRU.test_need_for_rlock": ARGUMENTS,
     "TestLRU.test_pickle": BY_NAME,
 }
+FEWER = "inputs = list(range(500))"
+QUEUE: Exclusions = {
+    "BaseSimpleQueueTest.test_many_threads": {"inputs = list(range(10000))": Instead(FEWER, SLOW)},
+    "BaseSimpleQueueTest.test_many_threads_nonblock": {
+        "N = 50": Instead("N = 5", "fifty threads that only ask leave none the time to put"),
+        "inputs = list(range(10000))": Instead(FEWER, SLOW),
+    },
+    "BaseSimpleQueueTest.test_many_threads_timeout": {
+        "inputs = list(range(1000))": Instead(FEWER, SLOW),
+    },
+    "BaseSimpleQueueTest.test_references": NOT_JSON,
+    "CSimpleQueueTest": {"queue = c_queue": Instead("import queue", NO_COPY)},
+    "CSimpleQueueTest.setUp": {"self.type2test = self.queue.SimpleQueue": CHOSEN},
+    "CSimpleQueueTest.test_is_default": CHOSEN,
+    "CSimpleQueueTest.test_reentrancy": {
+        "N = 10000": Instead("N = 300", SLOW),
+        "self.assertEqual(results, list(range(N + 1)))": Instead(
+            "self.assertEqual((results, gc_collect())[0], list(range(N + 1)))",
+            "the last one to be collected would put when the server is gone",
+        ),
+    },
+    "PySimpleQueueTest": {"queue = py_queue": Instead("import queue", NO_COPY)},
+    "PySimpleQueueTest.setUp": {"self.type2test = self.queue._PySimpleQueue": CHOSEN},
+}
 if sys.version_info >= (3, 11):
     ORDERED_DICT["OrderedDictTests.test_overridden_init"] = BY_INIT
     CACHE["TestLRU.test_lru_star_arg_handling"] = {
@@ -626,6 +653,12 @@ SUITES = (
         RedisDeque,
         (Source("seq_tests", SEQUENCE), Source("test_deque", DEQUE)),
         constants={"BIG": 2000},
+    ),
+    Suite(
+        "SimpleQueue",
+        RedisSimpleQueue,
+        (Source("test_queue", QUEUE),),
+        ("PySimpleQueueTest", "CSimpleQueueTest"),
     ),
 )
 
