@@ -8,6 +8,7 @@ import gc
 import random
 import statistics
 import warnings
+from contextlib import ExitStack
 from inspect import iscoroutinefunction
 from itertools import chain
 from time import perf_counter
@@ -16,6 +17,7 @@ from typing import TYPE_CHECKING
 from redis import asyncio as asynchronous
 from redis.utils import HIREDIS_AVAILABLE
 
+from benchmarks.locks import lock_pairs
 from benchmarks.pairs import all_pairs, asynchronous_pairs
 from pottery import InefficientAccessWarning
 from pottery.testing import RedisServer, executable
@@ -25,12 +27,13 @@ if TYPE_CHECKING:
 
     from benchmarks.pairs import Pair
 
-
 # The pairs of coroutine functions run in it, one after the other.
 loop = asyncio.new_event_loop()
 
 
-def seconds(function: Callable[[], object], repeat: int) -> float:
+def seconds(function: Callable[[], object], repeat: int, *, times_itself: bool) -> float:
+    if times_itself:
+        return statistics.median(function() for _ in range(repeat))
     if iscoroutinefunction(function):
         return loop.run_until_complete(seconds_awaiting(function, repeat))
     began = perf_counter()
@@ -50,11 +53,12 @@ def measure(pair: Pair, rounds: int) -> tuple[float, float, float]:
     """Return the median of ours / by hand over all rounds, and the median seconds of both."""
     ways = (pair.pottery, pair.by_hand)
     for way in ways:
-        seconds(way, pair.repeat)
+        seconds(way, pair.repeat, times_itself=pair.times_itself)
     times: tuple[list[float], list[float]] = ([], [])
     for _ in range(rounds):
         for way in random.sample((0, 1), 2):
-            times[way].append(seconds(ways[way], pair.repeat))
+            took = seconds(ways[way], pair.repeat, times_itself=pair.times_itself)
+            times[way].append(took)
     ratios = [ours / theirs for ours, theirs in zip(*times, strict=True)]
     return statistics.median(ratios), *map(statistics.median, times)
 
@@ -69,9 +73,11 @@ def main() -> None:
     parser_used = "hiredis" if HIREDIS_AVAILABLE else "redis-py's own"
     print(f"server: {executable()}; parser: {parser_used}")
     print(f"{'':28} {'ratio':>6} {'pottery':>12} {'by hand':>12}")
-    with RedisServer() as server, server.client() as redis:
-        client = asynchronous.Redis.from_url(server.url)
-        for pair in chain(all_pairs(redis), asynchronous_pairs(redis, client)):
+    with ExitStack() as stack:
+        servers = [stack.enter_context(RedisServer()) for _ in range(5)]
+        masters = [stack.enter_context(server.client()) for server in servers]
+        redis, client = masters[0], asynchronous.Redis.from_url(servers[0].url)
+        for pair in chain(all_pairs(redis), asynchronous_pairs(redis, client), lock_pairs(masters)):
             if options.only in pair.name:
                 ratio, ours, theirs = measure(pair, options.rounds)
                 print(f"{pair.name:28} {ratio:6.2f} {ours * 1e6:9.1f} µs {theirs * 1e6:9.1f} µs")

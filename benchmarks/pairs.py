@@ -47,6 +47,7 @@ class Pair(NamedTuple):
     pottery: Callable[[], object]
     by_hand: Callable[[], object]
     repeat: int = 200
+    times_itself: bool = False
 
 
 def decode_all(raws: list[bytes]) -> list[object]:

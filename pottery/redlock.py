@@ -93,7 +93,7 @@ RELEASE = """
 if redis.call('GET', KEYS[1]) ~= ARGV[1] then return 0 end
 redis.call('DEL', KEYS[1])
 if redis.call('EXISTS', KEYS[2]) == 1 and redis.call('LLEN', KEYS[3]) == 0 then
-  redis.call('RPUSH', KEYS[3], 1)
+  redis.call('RPUSH', KEYS[3], ARGV[1])
   redis.call('PEXPIRE', KEYS[3], ARGV[2])
 end
 return 1
@@ -337,10 +337,11 @@ class RedlockPlans(Primitive):
             return gone
         seconds = max(min(left, self.retry_delay, *refusal.seconds), 0.001)
         listen = ("BLPOP", f"{self.key}~bell", f"{seconds:.3f}")
+        vote: Any
         (vote,) = yield from Poll((refusal.bell,), listen, seconds + _GRACE)
         if isinstance(vote, Exception):
             yield from Pause(moment)
-        return refusal.owner if isinstance(vote, list) else None
+        return None if vote is None or isinstance(vote, Exception) else vote[1].decode()
 
     def _hold(self, grant: Grant) -> None:
         if self.auto_renew or self.on_lost:
