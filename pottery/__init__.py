@@ -25,7 +25,7 @@ from pottery.exceptions import (
 from pottery.hyperloglog import AIOHyperLogLog, HyperLogLog
 from pottery.list import AIORedisList, RedisList
 from pottery.nextid import AIONextID, AIONextId, NextID, NextId
-from pottery.ordered import CachedOrderedDict
+from pottery.ordered import AIOCachedOrderedDict, CachedOrderedDict
 from pottery.queue import AIORedisSimpleQueue, RedisSimpleQueue
 from pottery.redlock import AIORedlock, Redlock, synchronize
 from pottery.set import AIORedisSet, RedisSet
@@ -35,6 +35,7 @@ __version__ = "4.0.0.dev0"
 
 __all__ = [
     "AIOBloomFilter",
+    "AIOCachedOrderedDict",
     "AIOHyperLogLog",
     "AIONextID",
     "AIONextId",

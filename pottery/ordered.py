@@ -7,7 +7,7 @@ from copy import deepcopy
 from typing import TYPE_CHECKING, Any, NoReturn, TypeVar, cast, overload
 
 from pottery._json import decode, decode_many, encode, encode_key
-from pottery._plan import Op, Sync, same
+from pottery._plan import Async, Op, Sync, same
 from pottery._results import milliseconds
 from pottery._script import Script
 from pottery.base import MISSING, MOST_ARGUMENTS, Base
@@ -61,7 +61,7 @@ return redis.call('HGET', KEYS[1], ARGV[2])
 )
 
 
-class ItemCache(Base, Sync):
+class ItemPlans(Base):
     """The hash in which a CachedOrderedDict looks its keys up."""
 
     def __init__(self, *, redis: Any, key: str | bytes, timeout: float | None) -> None:
@@ -96,6 +96,14 @@ class ItemCache(Base, Sync):
         return _read([raw])[0]
 
 
+class ItemCache(ItemPlans, Sync):
+    """The cache of a CachedOrderedDict."""
+
+
+class AIOItemCache(ItemPlans, Async):
+    """The cache of an AIOCachedOrderedDict."""
+
+
 def _read(raws: Sequence[bytes | None]) -> list[Any]:
     hits = [raw for raw in raws if raw is not None]
     try:
@@ -115,145 +123,57 @@ def _read_one(raw: bytes) -> Any:
         return MISSING
 
 
-class CachedOrderedDict(OrderedDict[K, V]):
-    """An `OrderedDict` in memory, filled from a cache in Redis and filling it.
+class _Cached(OrderedDict[K, V]):
+    """What is in memory, of either colour, and how it is looked up and written."""
 
-    It looks all of *dict_keys* up at once. Those with a value in Redis are its items, in the order
-    of *dict_keys*; the others are its `misses()`, to be computed and set. A miss is no item: `in`
-    says False, iteration and `len` pass over it, and reading it is a KeyError. When it is set, it
-    takes its place in the order.
-
-    What sets an item writes it to Redis too: `d[k] = v`, `setdefault`, `update` and `|=`. What
-    removes one (`del`, `pop`, `popitem`, `clear`) removes it here only; the cache is everybody's,
-    and keeps it. All else (`move_to_end`, `==`, `repr`, iteration) is of memory alone, and so is
-    the `OrderedDict` that `|` gives. A `copy` has the same cache.
-
-    All of the cache goes *timeout* seconds after it was last used, None for never.
-
-    Stored as a Redis hash at *redis_key*; each field is the JSON text of a key, its value that of
-    the value. A value that is not JSON counts as a miss.
-
-    Differs from `OrderedDict`: keys and values must be JSON, and a value found in Redis is what its
-    JSON text says, a list where a tuple was set. It takes no items when it is made, and is not
-    pickled. `update` sets all items at once, not one by one by `__setitem__`. *num_tries* is of old
-    and does nothing: there is no contention any more that would need a second try.
-    """
+    _kind: type[ItemPlans]
 
     def __init__(
         self,
-        *,
-        redis_client: Any = None,
-        redis_key: str | bytes | None = None,
-        dict_keys: Iterable[K] = (),
-        num_tries: int = 3,
-        timeout: float | None = 60,
+        redis_client: Any,
+        redis_key: str | bytes | None,
+        num_tries: int,
+        timeout: float | None,
     ) -> None:
-        """Look *dict_keys* up.
-
-        O(k); 1 round trip; atomic.
-        """
         super().__init__()
         if num_tries < 1:
             raise ValueError(f"num_tries must be positive, not {num_tries!r}")
         key = "" if redis_key is None else redis_key
-        self._cache = ItemCache(redis=redis_client, key=key, timeout=timeout)
+        self._cache: Any = self._kind(redis=redis_client, key=key, timeout=timeout)
         # All keys in order, those of misses too, and the texts by which they are known in Redis.
+        self._places: dict[K, str] = {}
+
+    def _look_up(self, dict_keys: Iterable[K]) -> Steps[None]:
         self._places = {key: encode_key(key) for key in dict.fromkeys(dict_keys)}
         put = super().__setitem__
-        values = self._cache._perform(self._cache._look_up([*self._places.values()]))
-        for each, value in zip(self._places, values, strict=True):
+        cache: ItemPlans = self._cache
+        values = yield from cache._look_up([*self._places.values()])
+        for key, value in zip(self._places, values, strict=True):
             if value is not MISSING:
-                put(each, value)
+                put(key, value)
 
-    @classmethod
-    def fromkeys(
-        cls, iterable: Iterable[L], value: Any = None, **where: Any
-    ) -> CachedOrderedDict[L, Any]:
-        """Return a new dict in which all of *iterable* are set to *value*.
-
-        *where* says where its cache is, as when making one.
-        O(k); 1 round trip; atomic.
-        """
-        new = cast("CachedOrderedDict[L, Any]", cls(**where))
-        new.update(OrderedDict.fromkeys(iterable, value))
-        return new
-
-    def misses(self) -> frozenset[K]:
-        """Return those of *dict_keys* that have no value yet.
-
-        O(n); 0 round trips; atomic.
-        """
-        return frozenset(key for key in self._places if key not in self)
-
-    # --- what is written to the cache
-
-    def __setitem__(self, key: K, value: V) -> None:
-        """Set the value of *key*, here and in the cache.
-
-        Raises TypeError if the key is not hashable or JSON cannot spell it or the value.
-        O(n) for a miss, else O(1); 1 round trip; atomic.
-        """
-        self._set({key: value})
-
-    @overload
-    def setdefault(
-        self: CachedOrderedDict[K, T | None], key: K, default: None = None
-    ) -> T | None: ...
-    @overload
-    def setdefault(self, key: K, default: V) -> V: ...
-    def setdefault(self, key: K, default: Any = None) -> Any:
-        """Return the value of *key*; of a miss that which is in the cache, *default* if none is.
-
-        What another process has put there meanwhile is not overwritten.
-        O(n) for a miss; 1 round trip; atomic.
-        """
-        if key in self:
-            return self[key]
-        field, text = self._places.get(key) or encode_key(key), encode(default)
-        value = self._cache._perform(self._cache._set_default(field, text))
-        if value is MISSING:  # what is there cannot be read by anybody
-            self._cache._perform(self._cache._store((field, text)))
-        if value is MISSING or encode(value) == text:
-            value = default
-        self._put({key: value}, [field])
-        return value
-
-    @overload
-    def update(self, arg: SupportsKeysAndGetItem[K, V], /) -> None: ...
-    @overload
-    def update(self, arg: Iterable[tuple[K, V]] = (), /) -> None: ...
-    @overload
-    def update(
-        self: CachedOrderedDict[str, W],
-        arg: SupportsKeysAndGetItem[str, W] | Iterable[tuple[str, W]] = (),
-        /,
-        **kwargs: W,
-    ) -> None: ...
-    def update(self, arg: Any = (), /, **kwargs: Any) -> None:
-        """Set the items of *arg*, which is a mapping or gives pairs, then those of *kwargs*.
-
-        O(n + k); 1 round trip; atomic.
-        """
-        new: dict[Any, Any] = dict(arg, **kwargs)
-        self._set(new)
-
-    def __ior__(self, other: Any) -> Self:  # type: ignore[override]
-        """Set the items of *other*, which is a mapping or gives pairs.
-
-        O(n + k); 1 round trip; atomic.
-        """
-        self.update(other)
-        return self
-
-    def _set(self, items: Mapping[K, V]) -> None:
+    def _set(self, items: Mapping[K, V]) -> Steps[None]:
         places = self._places
         # 1.0 is the key 1 if that is here, as in a dict.
         fields = [places.get(key) or encode_key(key) for key in items]
         texts: list[str] = []
         for pair in zip(fields, map(encode, items.values()), strict=True):
             texts += pair
-        self._cache._perform(self._cache._store(texts))
+        yield from self._cache._store(texts)
         self._put(items, fields)
+
+    def _set_default(self, key: K, default: Any) -> Steps[Any]:
+        if key in self:
+            return self[key]
+        field, text = self._places.get(key) or encode_key(key), encode(default)
+        cache: ItemPlans = self._cache
+        value = yield from cache._set_default(field, text)
+        if value is MISSING:  # what is there cannot be read by anybody
+            yield from cache._store((field, text))
+        if value is MISSING or encode(value) == text:
+            value = default
+        self._put({key: value}, [field])
+        return value
 
     def _put(self, items: Mapping[K, V], fields: Sequence[str]) -> None:
         """Set *items* in memory, the misses among them at their places."""
@@ -272,7 +192,12 @@ class CachedOrderedDict(OrderedDict[K, V]):
         for key in reversed(tail):
             super().move_to_end(key)
 
-    # --- what is of memory alone
+    def misses(self) -> frozenset[K]:
+        """Return those of *dict_keys* that have no value yet.
+
+        O(n); 0 round trips; atomic.
+        """
+        return frozenset(key for key in self._places if key not in self)
 
     def __delitem__(self, key: K) -> None:
         """Remove *key* here; the cache keeps it.
@@ -356,7 +281,7 @@ class CachedOrderedDict(OrderedDict[K, V]):
         vars(twin).update({name: duplicate(value, memo) for name, value in vars(self).items()})
         twin._places = self._places.copy()
         for key, value in self.items():
-            super(CachedOrderedDict, twin).__setitem__(key, duplicate(value, memo))
+            super(_Cached, twin).__setitem__(key, duplicate(value, memo))
         return twin
 
     def __reduce__(self) -> NoReturn:
@@ -377,6 +302,200 @@ class CachedOrderedDict(OrderedDict[K, V]):
         O(n + k); 0 round trips; atomic.
         """
         return _joined(other, self)
+
+
+class CachedOrderedDict(_Cached[K, V]):
+    """An `OrderedDict` in memory, filled from a cache in Redis and filling it.
+
+    It looks all of *dict_keys* up at once. Those with a value in Redis are its items, in the order
+    of *dict_keys*; the others are its `misses()`, to be computed and set. A miss is no item: `in`
+    says False, iteration and `len` pass over it, and reading it is a KeyError. When it is set, it
+    takes its place in the order.
+
+    What sets an item writes it to Redis too: `d[k] = v`, `setdefault`, `update` and `|=`. What
+    removes one (`del`, `pop`, `popitem`, `clear`) removes it here only; the cache is everybody's,
+    and keeps it. All else (`move_to_end`, `==`, `repr`, iteration) is of memory alone, and so is
+    the `OrderedDict` that `|` gives. A `copy` has the same cache.
+
+    All of the cache goes *timeout* seconds after it was last used, None for never.
+
+    Stored as a Redis hash at *redis_key*; each field is the JSON text of a key, its value that of
+    the value. A value that is not JSON counts as a miss.
+
+    Differs from `OrderedDict`: keys and values must be JSON, and a value found in Redis is what its
+    JSON text says, a list where a tuple was set. It takes no items when it is made, and is not
+    pickled. `update` sets all items at once, not one by one by `__setitem__`. *num_tries* is of old
+    and does nothing: there is no contention any more that would need a second try.
+    """
+
+    _kind = ItemCache
+
+    def __init__(
+        self,
+        *,
+        redis_client: Any = None,
+        redis_key: str | bytes | None = None,
+        dict_keys: Iterable[K] = (),
+        num_tries: int = 3,
+        timeout: float | None = 60,
+    ) -> None:
+        """Look *dict_keys* up.
+
+        O(k); 1 round trip; atomic.
+        """
+        super().__init__(redis_client, redis_key, num_tries, timeout)
+        self._cache._perform(self._look_up(dict_keys))
+
+    @classmethod
+    def fromkeys(
+        cls, iterable: Iterable[L], value: Any = None, **where: Any
+    ) -> CachedOrderedDict[L, Any]:
+        """Return a new dict in which all of *iterable* are set to *value*.
+
+        *where* says where its cache is, as when making one.
+        O(k); 1 round trip; atomic.
+        """
+        new = cast("CachedOrderedDict[L, Any]", cls(**where))
+        new.update(OrderedDict.fromkeys(iterable, value))
+        return new
+
+    def __setitem__(self, key: K, value: V) -> None:
+        """Set the value of *key*, here and in the cache.
+
+        Raises TypeError if the key is not hashable or JSON cannot spell it or the value.
+        O(n) for a miss, else O(1); 1 round trip; atomic.
+        """
+        self._cache._perform(self._set({key: value}))
+
+    @overload
+    def setdefault(
+        self: CachedOrderedDict[K, T | None], key: K, default: None = None
+    ) -> T | None: ...
+    @overload
+    def setdefault(self, key: K, default: V) -> V: ...
+    def setdefault(self, key: K, default: Any = None) -> Any:
+        """Return the value of *key*; of a miss that which is in the cache, *default* if none is.
+
+        What another process has put there meanwhile is not overwritten.
+        O(n) for a miss; 1 round trip; atomic.
+        """
+        return self._cache._perform(self._set_default(key, default))
+
+    @overload
+    def update(self, arg: SupportsKeysAndGetItem[K, V], /) -> None: ...
+    @overload
+    def update(self, arg: Iterable[tuple[K, V]] = (), /) -> None: ...
+    @overload
+    def update(
+        self: CachedOrderedDict[str, W],
+        arg: SupportsKeysAndGetItem[str, W] | Iterable[tuple[str, W]] = (),
+        /,
+        **kwargs: W,
+    ) -> None: ...
+    def update(self, arg: Any = (), /, **kwargs: Any) -> None:
+        """Set the items of *arg*, which is a mapping or gives pairs, then those of *kwargs*.
+
+        O(n + k); 1 round trip; atomic.
+        """
+        new: dict[Any, Any] = dict(arg, **kwargs)
+        self._cache._perform(self._set(new))
+
+    def __ior__(self, other: Any) -> Self:  # type: ignore[override]
+        """Set the items of *other*, which is a mapping or gives pairs.
+
+        O(n + k); 1 round trip; atomic.
+        """
+        self.update(other)
+        return self
+
+
+class AIOCachedOrderedDict(_Cached[K, V]):
+    """A `CachedOrderedDict` for asyncio: what asks Redis is awaited, and reading is not.
+
+    `await AIOCachedOrderedDict.create(dict_keys, ...)` looks up, and `await d.set(k, v)` is
+    `d[k] = v`; `update` and `setdefault` are awaited.
+
+    Stored as a CachedOrderedDict.
+
+    Differs from `OrderedDict` as that does.
+    """
+
+    _kind = AIOItemCache
+
+    def __init__(
+        self,
+        *,
+        redis_client: Any = None,
+        redis_key: str | bytes | None = None,
+        num_tries: int = 3,
+        timeout: float | None = 60,
+    ) -> None:
+        """Begin with no keys.
+
+        O(1); 0 round trips; atomic.
+        """
+        super().__init__(redis_client, redis_key, num_tries, timeout)
+
+    @classmethod
+    async def create(
+        cls, dict_keys: Iterable[L] = (), /, **where: Any
+    ) -> AIOCachedOrderedDict[L, Any]:
+        """Return a dict in which *dict_keys* were looked up.
+
+        *where* says where its cache is, as when making one.
+        O(k); 1 round trip; atomic.
+        """
+        new = cast("AIOCachedOrderedDict[L, Any]", cls(**where))
+        await new._cache._perform(new._look_up(dict_keys))
+        return new
+
+    async def set(self, key: K, value: V, /) -> None:
+        """Set the value of *key*, here and in the cache.
+
+        Raises TypeError if the key is not hashable or JSON cannot spell it or the value.
+        O(n) for a miss, else O(1); 1 round trip; atomic.
+        """
+        await self._cache._perform(self._set({key: value}))
+
+    @overload  # type: ignore[override]
+    async def setdefault(
+        self: AIOCachedOrderedDict[K, T | None], key: K, default: None = None
+    ) -> T | None: ...
+    @overload
+    async def setdefault(self, key: K, default: V) -> V: ...
+    async def setdefault(  # pyright: ignore[reportIncompatibleMethodOverride]
+        self, key: K, default: Any = None
+    ) -> Any:
+        """Return the value of *key*; of a miss that which is in the cache, *default* if none is.
+
+        What another process has put there meanwhile is not overwritten.
+        O(n) for a miss; 1 round trip; atomic.
+        """
+        return await self._cache._perform(self._set_default(key, default))
+
+    async def update(self, arg: Any = (), /, **kwargs: Any) -> None:  # type: ignore[override]
+        """Set the items of *arg*, which is a mapping or gives pairs, then those of *kwargs*.
+
+        O(n + k); 1 round trip; atomic.
+        """
+        new: dict[Any, Any] = dict(arg, **kwargs)
+        await self._cache._perform(self._set(new))
+
+    # What cannot be awaited would set here only.
+
+    def __setitem__(self, key: K, value: V) -> NoReturn:
+        """Refuse: `await d.set(key, value)` does it.
+
+        O(1); 0 round trips; atomic.
+        """
+        raise TypeError("what is set must be awaited: await d.set(key, value)")
+
+    def __ior__(self, other: Any) -> NoReturn:
+        """Refuse: `await d.update(other)` does it.
+
+        O(1); 0 round trips; atomic.
+        """
+        raise TypeError("what is set must be awaited: await d.update(other)")
 
 
 def _itself(value: T, _memo: object) -> T:

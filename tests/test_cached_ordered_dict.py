@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import copy
 import doctest
 import json
@@ -16,12 +17,13 @@ from random import Random
 
 import pytest
 import redis as redis_py
+import redis.asyncio as asynchronous
 from lossy import LossyProxy
 from redis.backoff import NoBackoff
 from redis.exceptions import ResponseError
 from redis.retry import Retry
 
-from pottery import CachedOrderedDict
+from pottery import AIOCachedOrderedDict, CachedOrderedDict
 
 README = """
 >>> from pottery import CachedOrderedDict
@@ -536,6 +538,69 @@ def test_it_is_an_ordered_dict(make):
     assert results == {"c": 3, "b": 2, "a": 1}
     results.move_to_end("a")
     assert list(results) == ["b", "c", "a"]
+
+
+# --- asyncio
+
+
+def in_a_loop(server, body):
+    async def run():
+        client = asynchronous.Redis.from_url(server.url)
+        try:
+            await body({"redis_client": client, "redis_key": "k"})
+        finally:
+            await (client.aclose() if hasattr(client, "aclose") else client.close())
+
+    asyncio.run(run())
+
+
+def test_asynchronous_dict_does_what_the_blocking_one_does(server, redis, make):
+    make("b").update(b=[2])
+
+    async def body(where):
+        results = await AIOCachedOrderedDict.create("abcd", **where)
+        assert (dict(results), results.misses()) == ({"b": [2]}, {"a", "c", "d"})
+        await results.set("d", 4)
+        await results.update({"a": 1}, z=0)
+        make("c")["c"] = 3
+        assert await results.setdefault("c", 5) == 3
+        assert await results.setdefault("b", 5) == [2]
+        assert await results.setdefault("new") is None
+        assert list(results) == [*"abcdz", "new"]
+        results.move_to_end("z", last=False)
+        assert results.pop("z") == 0
+        del results["new"]
+        twin = copy.deepcopy(results)
+        assert type(twin) is AIOCachedOrderedDict
+        await twin.set("y", 1)
+        assert (list(twin), list(results)) == ([*"abcdy"], [*"abcd"])
+        assert json.dumps(results) == '{"a": 1, "b": [2], "c": 3, "d": 4}'
+        assert type(results | {"x": 1}) is OrderedDict
+
+    in_a_loop(server, body)
+    assert cached(redis).keys() == {'"a"', '"b"', '"c"', '"d"', '"z"', '"y"', '"new"'}
+
+
+def test_asynchronous_dict_refuses_to_set_what_is_not_awaited(server, redis):
+    async def body(where):
+        results = AIOCachedOrderedDict(**where)
+        with pytest.raises(TypeError, match=r"await d\.set"):
+            results["a"] = 1
+        with pytest.raises(TypeError, match=r"await d\.update"):
+            results |= {"a": 1}
+        with pytest.raises(TypeError):
+            AIOCachedOrderedDict.fromkeys("ab", **where)
+        with pytest.raises(TypeError):
+            await results.update(a=1, b=object())
+        assert not results
+
+    in_a_loop(server, body)
+    assert not redis.exists("k")
+
+
+def test_asynchronous_dict_needs_a_client_of_its_colour(redis):
+    with pytest.raises(TypeError, match="asyncio"):
+        AIOCachedOrderedDict(redis_client=redis)
 
 
 # --- many processes

@@ -16,6 +16,7 @@ import redis.asyncio as asynchronous
 import pottery
 from pottery import (
     AIOBloomFilter,
+    AIOCachedOrderedDict,
     AIOHyperLogLog,
     AIORedisCounter,
     AIORedisDeque,
@@ -60,7 +61,7 @@ CONTAINERS = [*BLOCKING, *TWINS]
 PROMISE = {"num_elements": 1000, "false_positives": 0.01}
 # What the constructor must be given.
 REQUIRED = {BloomFilter: PROMISE, AIOBloomFilter: PROMISE}
-CACHES = [CachedFunction, AIOCachedFunction, CachedOrderedDict]
+CACHES = [CachedFunction, AIOCachedFunction, CachedOrderedDict, AIOCachedOrderedDict]
 VIEWS = {
     RedisDictKeys: RedisDict.keys,
     RedisDictValues: RedisDict.values,
@@ -543,10 +544,22 @@ ORDERED_DICT_CALLS = COPY_CALLS | {
     "setdefault": lambda d: d.setdefault("miss", 1),
     "update": lambda d: d.update(MAPPING),
 }
+AIO_ORDERED_DICT_CALLS = {
+    name: call
+    for name, call in ORDERED_DICT_CALLS.items()
+    if name not in {"__ior__", "__setitem__", "fromkeys"}
+} | {
+    "__init__": lambda d: AIOCachedOrderedDict(redis_client=d._cache.redis, redis_key="new"),
+    "create": lambda d: AIOCachedOrderedDict.create(
+        "ab", redis_client=d._cache.redis, redis_key="new"
+    ),
+    "set": lambda d: d.set("miss", 1),
+}
 CACHE_CALLS = {
     CachedFunction: FUNCTION_CALLS,
     AIOCachedFunction: FUNCTION_CALLS,
     CachedOrderedDict: ORDERED_DICT_CALLS,
+    AIOCachedOrderedDict: AIO_ORDERED_DICT_CALLS,
 }
 
 
@@ -563,10 +576,14 @@ async def length(text):
     return len(text)
 
 
-async def await_operation(call, url, recording):
+async def await_operation(kind, call, url, recording):
     client = asynchronous.Redis.from_url(url)
-    target = cached(AIOCachedFunction, client)
-    await target("0")
+    if kind is AIOCachedFunction:
+        target = cached(kind, client)
+        await target("0")
+    else:
+        target = await kind.create(["miss", *"01234"], redis_client=client, redis_key="filled")
+        await target.update(dict.fromkeys("01234", 1))
     with recording as sent:
         result = call(target)
         if inspect.isawaitable(result):
@@ -575,7 +592,11 @@ async def await_operation(call, url, recording):
     return sent
 
 
-CACHE_OPERATIONS = [param for param in ALL if param.values[0] in CACHES]
+# Operations that refuse, because they cannot be awaited.
+REFUSED = [(AIOCachedOrderedDict, name) for name in ("__ior__", "__setitem__")]
+CACHE_OPERATIONS = [
+    param for param in ALL if param.values[0] in CACHES and param.values[:2] not in REFUSED
+]
 
 
 @pytest.mark.parametrize(("kind", "name", "function"), CACHE_OPERATIONS)
@@ -585,8 +606,8 @@ def test_operation_of_a_cache_takes_the_round_trips_that_it_says(
     call = CACHE_CALLS[kind][name]
     for _ in range(2):  # the first time, the server may not know the script
         redis.flushdb()
-        if kind is AIOCachedFunction:
-            sent = asyncio.run(await_operation(call, server.url, commands(redis)))
+        if kind in {AIOCachedFunction, AIOCachedOrderedDict}:
+            sent = asyncio.run(await_operation(kind, call, server.url, commands(redis)))
             continue
         target = cached(kind, redis)
         if kind is CachedFunction:

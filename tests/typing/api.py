@@ -20,6 +20,7 @@ from typing_extensions import assert_type
 
 from pottery import (
     AIOBloomFilter,
+    AIOCachedOrderedDict,
     AIOHyperLogLog,
     AIORedisCounter,
     AIORedisDeque,
@@ -467,3 +468,16 @@ def cached_ordered_dicts(results: CachedOrderedDict[int, str]) -> None:
     new.update(a=1)
     as_stdlib: OrderedDict[str, int] = new
     as_stdlib.move_to_end("a", last=False)
+
+
+async def asynchronous_cached_ordered_dicts(results: AIOCachedOrderedDict[int, str]) -> None:
+    new = await AIOCachedOrderedDict.create([1], redis_client=client, redis_key="k")
+    assert_type(new, AIOCachedOrderedDict[int, Any])
+    assert_type(new.misses(), frozenset[int])
+    assert_type(results[1], str)
+    assert_type(results.pop(1), str)
+    assert_type(await results.setdefault(1, "one"), str)
+    assert_type(await results.set(1, "one"), None)
+    assert_type(await results.update({1: "one"}), None)
+    assert_type(results.copy(), AIOCachedOrderedDict[int, str])
+    results.set(1, "x")  # type: ignore[unused-coroutine] # pyright: ignore[reportUnusedCoroutine]
