@@ -8,7 +8,6 @@ import os
 import signal
 import threading
 import time
-from contextlib import suppress
 
 import pytest
 import redis.asyncio as asynchronous
@@ -206,31 +205,6 @@ def test_child_process_does_not_use_the_lines_of_its_parent(masters):
         os._exit(0 if is_right else 1)
     assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
     assert poll_blocking(Poll(masters, ("ECHO", "parent"), 1)) == [b"parent"] * 5
-
-
-# Interrupted within the opening of a socket, redis-py leaves the socket to the garbage collector.
-@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
-def test_interrupted_poll_leaves_no_reply_for_the_next(masters):
-    def interrupt(*_):
-        raise KeyboardInterrupt
-
-    wrong = 0
-    previous = signal.signal(signal.SIGALRM, interrupt)
-    try:
-        for number in range(300):
-            text = str(number).encode()
-            signal.setitimer(signal.ITIMER_REAL, 0.00005 + number % 30 * 0.00002)
-            with suppress(KeyboardInterrupt):
-                try:
-                    wrong += poll_blocking(Poll(masters, ("ECHO", text), 1)) != [text] * 5
-                finally:
-                    signal.setitimer(signal.ITIMER_REAL, 0)
-            check = b"check " + text
-            wrong += poll_blocking(Poll(masters, ("ECHO", check), 1)) != [check] * 5
-    finally:
-        signal.signal(signal.SIGALRM, previous)
-        gc.collect()  # here, where its warnings are expected
-    assert not wrong
 
 
 def test_cancelled_poll_leaves_no_reply_for_the_next(five_servers):

@@ -16,6 +16,7 @@ import unittest
 import weakref
 from contextlib import ExitStack, contextmanager, suppress
 from multiprocessing import get_context
+from pathlib import Path
 
 import pytest
 import redis as redis_py
@@ -908,31 +909,13 @@ def test_holder_that_slept_too_long_learns_it_and_has_the_lower_fencing_token(
 # --- interruptions and forks
 
 
-# Interrupted within the opening of a socket, redis-py leaves the socket to the garbage collector.
-@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
-def test_interrupted_acquisition_leaves_nothing_behind(masters):
-    def interrupt(*_):
-        raise KeyboardInterrupt
-
-    previous = signal.signal(signal.SIGALRM, interrupt)
-    lock = Redlock(key="printer", masters=masters)
-    gc.disable()  # an interrupt in a finalizer would come to nothing
-    try:
-        for number in range(200):
-            with suppress(KeyboardInterrupt, ReleaseUnlockedLock):
-                signal.setitimer(signal.ITIMER_REAL, 0.0001 + number % 40 * 0.00003)
-                try:
-                    lock.acquire()
-                    lock.release()
-                finally:
-                    signal.setitimer(signal.ITIMER_REAL, 0)
-            with suppress(ReleaseUnlockedLock):
-                lock.release()
-            wait_for(lambda: holders(masters) == [None] * 5)
-    finally:
-        signal.signal(signal.SIGALRM, previous)
-        gc.enable()
-        gc.collect()  # here, where its warnings are expected
+def test_interrupts_leave_no_lock_behind_and_no_reply_to_others(five_servers, masters):
+    program = Path(__file__).with_name("interrupted_lock.py")
+    command = [sys.executable, program, *(server.url for server in five_servers)]
+    ran = subprocess.run(command, check=True, capture_output=True, text=True)
+    interrupts, wrong, left = map(int, ran.stdout.split())
+    assert interrupts > 100
+    assert (wrong, left) == (0, 0)
 
 
 def test_cancelled_acquisition_leaves_nothing_behind(five_servers, masters):
