@@ -9,6 +9,7 @@ import json
 import pickle
 import random
 import re
+import sys
 import time
 from collections import Counter, deque
 from functools import partial
@@ -396,7 +397,8 @@ def test_ten_thousand_elements_do_not_stall_the_event_loop(run, twin):
             "iterate": await longest_stall(read(container)),
             "compare": await longest_stall(container.equals(container)),
         }
-        assert max(stalls.values()) < 0.05, stalls
+        allowed = 0.2 if sys.gettrace() else 0.05  # coverage makes Python slower
+        assert max(stalls.values()) < allowed, stalls
 
     run(body)
 
