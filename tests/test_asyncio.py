@@ -11,6 +11,7 @@ import random
 import re
 import sys
 import time
+import tracemalloc
 from collections import Counter, deque
 from functools import partial
 from pathlib import Path
@@ -399,6 +400,23 @@ def test_ten_thousand_elements_do_not_stall_the_event_loop(run, twin):
         }
         allowed = 0.2 if sys.gettrace() else 0.05  # coverage makes Python slower
         assert max(stalls.values()) < allowed, stalls
+
+    run(body)
+
+
+@pytest.mark.slow
+def test_long_dict_is_iterated_in_little_memory(run, redis):
+    RedisDict({f"key {number}": "x" * 50 for number in range(50_000)}, redis=redis, key="d")
+
+    async def body(client):
+        tracemalloc.start()
+        items = AIORedisDict(redis=client, key="d").items()
+        count = 0
+        async for key, value in items:
+            count += key.startswith("key") and len(value) == 50
+        assert count == 50_000
+        assert tracemalloc.get_traced_memory()[1] < 4_000_000
+        tracemalloc.stop()
 
     run(body)
 
