@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 from redis import asyncio as asynchronous
 from redis.utils import HIREDIS_AVAILABLE
 
+from benchmarks.consumers import results
 from benchmarks.locks import lock_pairs
 from benchmarks.pairs import all_pairs, asynchronous_pairs
 from pottery import InefficientAccessWarning
@@ -82,6 +83,8 @@ def main() -> None:
                 ratio, ours, theirs = measure(pair, options.rounds)
                 print(f"{pair.name:28} {ratio:6.2f} {ours * 1e6:9.1f} µs {theirs * 1e6:9.1f} µs")
         loop.run_until_complete(client.aclose())
+        for name, ratio, ours, theirs in results(redis, server.url, options.only, options.rounds):
+            print(f"{name:28} {ratio:6.2f} {ours * 1e6:9.1f} µs {theirs * 1e6:9.1f} µs")
 
 
 if __name__ == "__main__":

@@ -328,7 +328,13 @@ def cache_pairs(redis: Redis) -> Iterator[Pair]:
 
 
 def queue_pairs(redis: Redis) -> Iterator[Pair]:
+    """Of an empty queue, and of a long one."""
     q = RedisSimpleQueue(redis=redis, key="queue")
+    full = RedisSimpleQueue(redis=redis, key="long queue")
+    with redis.pipeline(transaction=False) as pipe:
+        for _ in range(30_000):
+            pipe.xadd("long queue", {"item": encode("x")}).rpush("long list", encode("x"))
+        pipe.execute()
 
     def put_by_hand() -> None:
         redis.rpush("list", encode("x"))
@@ -341,6 +347,6 @@ def queue_pairs(redis: Redis) -> Iterator[Pair]:
         lambda: (q.put("x"), q.get()),
         lambda: (put_by_hand(), get_by_hand()),
     )
-    yield Pair("q.put", lambda: q.put("x"), put_by_hand)
-    yield Pair("q.get", q.get, get_by_hand)
-    yield Pair("q.qsize()", q.qsize, lambda: redis.llen("list"))
+    yield Pair("q.put", lambda: full.put("x"), lambda: redis.rpush("long list", encode("x")))
+    yield Pair("q.get", full.get, lambda: decode(redis.lpop("long list").decode()))
+    yield Pair("q.qsize()", full.qsize, lambda: redis.llen("long list"))

@@ -8,20 +8,22 @@ changes big integers, floats and empty arrays.
 
 from __future__ import annotations
 
+import re
 from hashlib import sha1
 from typing import TYPE_CHECKING, Any, overload
 
 from redis.exceptions import NoScriptError
 
 from pottery._plan import Op, same
+from pottery._poll import Poll
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Sequence
 
     from pottery._plan import Steps, T
     from pottery._wire import Argument
 
-# What every script may use: a command with many arguments, in calls that unpack() can bear.
+# What scripts may use: a command with many arguments, in calls that unpack() can bear.
 _PRELUDE = """
 local unpack = table.unpack or unpack
 local function spread(command, key, values, first)
@@ -35,45 +37,44 @@ end
 class Script:
     """A Lua script; calling it with keys and arguments gives the plan that runs it.
 
-    `commands` are those of the plan, for who sends them otherwise: the second one only if the
-    server did not know the script.
-
     The first line of *text* names KEYS, ARGV and the result. *repeatable* is as for an `Op`.
     """
 
     def __init__(self, text: str, *, repeatable: bool = False) -> None:
-        self.text = _PRELUDE + text
+        self.text = _PRELUDE + text if re.search(r"\b(spread|unpack)\(", text) else text
         self.repeatable = repeatable
         self._digest = sha1(self.text.encode(), usedforsecurity=False).hexdigest()
 
     @overload
     def __call__(
-        self, keys: Iterable[str | bytes], args: Iterable[Argument] = ()
+        self, keys: Sequence[str | bytes], args: Iterable[Argument] = ()
     ) -> Steps[Any]: ...
     @overload
     def __call__(
-        self, keys: Iterable[str | bytes], args: Iterable[Argument], read: Callable[[Any], T]
+        self, keys: Sequence[str | bytes], args: Iterable[Argument], read: Callable[[Any], T]
     ) -> Steps[T]: ...
     def __call__(
         self,
-        keys: Iterable[str | bytes],
+        keys: Sequence[str | bytes],
         args: Iterable[Argument] = (),
         read: Callable[[Any], Any] = same,
     ) -> Steps[Any]:
         """Return the plan that runs the script on *keys* and reads its result."""
-        by_digest, by_text = self.commands(keys, args)
+        data = (str(len(keys)), *keys, *args)
         try:
-            reply = yield Op(by_digest, same, repeatable=self.repeatable)
+            reply = yield Op(("EVALSHA", self._digest, *data), same, repeatable=self.repeatable)
         except NoScriptError:
             # Not SCRIPT LOAD: EVAL keeps the script as well, is one round trip less, and is
             # allowed to users who may not manage scripts.
-            reply = yield Op(by_text, same, repeatable=self.repeatable)
+            reply = yield Op(("EVAL", self.text, *data), same, repeatable=self.repeatable)
         return read(reply)
 
-    def commands(
-        self, keys: Iterable[str | bytes], args: Iterable[Argument]
-    ) -> tuple[tuple[Argument, ...], tuple[Argument, ...]]:
-        """Return the command that runs the script by its digest, and the one by its text."""
-        keys = tuple(keys)
+    def aside(
+        self, client: Any, keys: Sequence[str | bytes], args: Iterable[Argument], seconds: float
+    ) -> Steps[Any]:
+        """Run the script at *client* by a `Poll`; return the reply, or the error that came."""
         data = (str(len(keys)), *keys, *args)
-        return ("EVALSHA", self._digest, *data), ("EVAL", self.text, *data)
+        (vote,) = yield from Poll((client,), ("EVALSHA", self._digest, *data), seconds)
+        if isinstance(vote, NoScriptError):
+            (vote,) = yield from Poll((client,), ("EVAL", self.text, *data), seconds)
+        return vote

@@ -27,7 +27,6 @@ from time import monotonic
 from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast
 
 from redis.exceptions import ConnectionError as RedisConnectionError
-from redis.exceptions import NoScriptError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from pottery._caller import Caller
@@ -59,11 +58,12 @@ PAUSES = (0.0, 0.02, 0.1, 0.5, 1.0)
 # How to take if there is nothing: go away, or wait.
 LOOK, WAIT = "look", "wait"
 
+# Numbers are written as strings, since Lua takes half a microsecond to make one of each.
 _RING = """
 local function ring(waiting, bell)
   if redis.call('EXISTS', waiting) == 1 and redis.call('EXISTS', bell) == 0 then
     redis.call('RPUSH', bell, '1')
-    redis.call('PEXPIRE', bell, 10000)
+    redis.call('PEXPIRE', bell, '10000')
   end
 end
 """
@@ -72,9 +72,9 @@ PUT = Script(
     _RING
     + """
 -- KEYS[1] queue, [2] record, [3] waiting, [4] bell; ARGV[1] number, [2] item
-if redis.call('GETRANGE', KEYS[2], 0, 15) >= ARGV[1] then return end
+if redis.call('GETRANGE', KEYS[2], '0', '15') >= ARGV[1] then return end
 redis.call('XADD', KEYS[1], '*', 'item', ARGV[2])
-redis.call('SET', KEYS[2], ARGV[1], 'PX', 600000)
+redis.call('SET', KEYS[2], ARGV[1], 'PX', '600000')
 ring(KEYS[3], KEYS[4])
 """
 )
@@ -85,7 +85,7 @@ TAKE = Script(
     + """
 -- KEYS[1] queue, [2] record, [3] waiting, [4] bell, [5] returned; ARGV[1] number, [2] look or wait
 -- if there is nothing, [3] whether asked before; returns an item, or the fields of a strange entry
-local number = redis.call('GETRANGE', KEYS[2], 0, 15)
+local number = redis.call('GETRANGE', KEYS[2], '0', '15')
 if number > ARGV[1] then return end
 if number == ARGV[1] then
   local record = redis.call('GET', KEYS[2])
@@ -96,7 +96,7 @@ local is_plain = redis.call('EXISTS', KEYS[3], KEYS[5]) == 0
 local taken = not is_plain and redis.call('ZPOPMIN', KEYS[5])[1]
 local item = taken and taken:sub(taken:find(':', 1, true) + 1)
 if not taken then
-  local entry = redis.call('XRANGE', KEYS[1], '-', '+', 'COUNT', 1)[1]
+  local entry = redis.call('XRANGE', KEYS[1], '-', '+', 'COUNT', '1')[1]
   if entry then
     if entry[2][1] ~= 'item' then return entry[2] end
     redis.call('XDEL', KEYS[1], entry[1])
@@ -105,7 +105,7 @@ if not taken then
   end
 end
 if taken then
-  redis.call('SET', KEYS[2], ARGV[1] .. taken, 'PX', 3600000)
+  redis.call('SET', KEYS[2], ARGV[1] .. taken, 'PX', '3600000')
   if not is_plain and redis.call('XLEN', KEYS[1]) + redis.call('ZCARD', KEYS[5]) > 0 then
     ring(KEYS[3], KEYS[4])
   end
@@ -113,10 +113,10 @@ if taken then
 end
 if ARGV[2] == 'wait' then
   redis.call('DEL', KEYS[4])
-  redis.call('SET', KEYS[3], '', 'PX', 600000)
+  redis.call('SET', KEYS[3], '', 'PX', '600000')
 end
 if ARGV[2] == 'wait' or ARGV[3] then
-  redis.call('SET', KEYS[2], ARGV[1], 'PX', 3600000)
+  redis.call('SET', KEYS[2], ARGV[1], 'PX', '3600000')
 end
 """
 )
@@ -131,10 +131,10 @@ redis.call('DEL', KEYS[2])
 local time, count, item = record:match('^(%d+)-(%d+)(:.*)$', 17)
 if time and record:sub(1, 16) == ARGV[1] then
   local function pad(digits) return ('0'):rep(20 - #digits) .. digits end
-  redis.call('ZADD', KEYS[1], 0, pad(time) .. '-' .. pad(count) .. item)
+  redis.call('ZADD', KEYS[1], '0', pad(time) .. '-' .. pad(count) .. item)
   ring(KEYS[3], KEYS[4])
 end
-redis.call('SET', KEYS[2], ARGV[2], 'PX', 3600000)
+redis.call('SET', KEYS[2], ARGV[2], 'PX', '3600000')
 """,
     repeatable=True,
 )
@@ -230,18 +230,21 @@ class QueuePlans(Base, Generic[T]):
         return Op(("UNLINK", *gone), nothing)
 
     def _size(self) -> Steps[int]:
-        yield from self._settle()
+        if DOUBTS:
+            yield from self._settle()
         return (yield from SIZE((self.key, self._companion("returned")), (), int))
 
     def _put(self, text: str) -> Steps[None]:
-        yield from self._settle()
+        if DOUBTS:
+            yield from self._settle()
         caller = Caller.lease()
         caller.number += 1
         yield from _surely(PUT, self._keys(caller)[:4], (caller.count(), text))
         caller.free()
 
     def _get(self, seconds: float) -> Steps[T]:
-        yield from self._settle()
+        if DOUBTS:
+            yield from self._settle()
         caller = Caller.lease()
         try:
             raw = yield from self._take_within(caller, seconds)
@@ -324,7 +327,7 @@ class QueuePlans(Base, Generic[T]):
         """Take the first item as `_take` does, but over a connection outside of the pool."""
         asked = self._ask(caller, how)
         caller.may_hold = True
-        vote = yield from self._aside(TAKE, self._keys(caller), asked)
+        vote = yield from TAKE.aside(self.redis, self._keys(caller), asked, PATIENCE)
         if not isinstance(vote, Exception):
             return self._read(caller, vote)
         try:
@@ -333,17 +336,6 @@ class QueuePlans(Base, Generic[T]):
             if not _is_none_left(error):
                 raise
             return None
-
-    def _aside(
-        self, script: Script, keys: Sequence[str | bytes], args: Sequence[str]
-    ) -> Steps[Any]:
-        """Run *script* over a connection outside of the pool; return its reply, or what came."""
-        vote: Any = None
-        for command in script.commands(keys, args):
-            (vote,) = yield from Poll((self.redis,), command, PATIENCE)
-            if not isinstance(vote, NoScriptError):
-                break
-        return vote
 
     @staticmethod
     def _ask(caller: Caller, how: str) -> tuple[str, ...]:
@@ -363,13 +355,13 @@ class QueuePlans(Base, Generic[T]):
 
     def _give_back(self, caller: Caller) -> Steps[None]:
         """Give back what *caller* may hold, if that can be done at once."""
-        vote = yield from self._aside(RETURN, *self._return(caller))
+        vote = yield from RETURN.aside(self.redis, *self._return(caller), PATIENCE)
         if not isinstance(vote, Exception):
             _dispel(caller)
 
     def _settle(self) -> Steps[None]:
         """Give back what was left in doubt."""
-        for client, key, caller in list(DOUBTS) if DOUBTS else ():
+        for client, key, caller in list(DOUBTS):
             if key == self.key and same_server(client, self.redis):
                 yield from RETURN(*self._return(caller))
                 _dispel(caller)
@@ -379,8 +371,8 @@ class QueuePlans(Base, Generic[T]):
         return (returned, record, waiting, bell), (caller.count(), caller.count(1))
 
     def _keys(self, caller: Caller) -> tuple[str | bytes, ...]:
-        names = (caller.name, "waiting", "bell", "returned")
-        return (self.key, *map(self._companion, names))
+        beside = self._companion
+        return self.key, beside(caller.name), beside("waiting"), beside("bell"), beside("returned")
 
 
 def _surely(script: Script, keys: Sequence[str | bytes], args: tuple[str, ...]) -> Steps[Any]:
