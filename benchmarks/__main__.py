@@ -83,7 +83,9 @@ def main() -> None:
                 ratio, ours, theirs = measure(pair, options.rounds)
                 print(f"{pair.name:28} {ratio:6.2f} {ours * 1e6:9.1f} µs {theirs * 1e6:9.1f} µs")
         loop.run_until_complete(client.aclose())
-        for name, ratio, ours, theirs in results(redis, server.url, options.only, options.rounds):
+        for name, ratio, ours, theirs in results(
+            redis, servers[0].url, options.only, options.rounds
+        ):
             print(f"{name:28} {ratio:6.2f} {ours * 1e6:9.1f} µs {theirs * 1e6:9.1f} µs")
 
 

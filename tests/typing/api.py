@@ -27,6 +27,7 @@ from pottery import (
     AIORedisDict,
     AIORedisList,
     AIORedisSet,
+    AIORedisSimpleQueue,
     AIORedlock,
     BloomFilter,
     CachedOrderedDict,
@@ -40,6 +41,7 @@ from pottery import (
     RedisDict,
     RedisList,
     RedisSet,
+    RedisSimpleQueue,
     Redlock,
     redis_cache,
     synchronize,
@@ -256,6 +258,34 @@ def counters(c: RedisCounter[str]) -> None:
     c.update("abc")
     c.subtract({"a": 1})
     c += Counter("a")
+
+
+def queues(q: RedisSimpleQueue[str]) -> None:
+    numbers: RedisSimpleQueue[int] = RedisSimpleQueue(redis=client, key="q")
+    assert_type(numbers.get(), int)
+    assert_type(q.put("x"), None)
+    assert_type(q.put("x", False, 1.5), None)
+    assert_type(q.put_nowait("x"), None)
+    assert_type(q.get(True, 1.5), str)
+    assert_type(q.get(block=True, timeout=None), str)
+    assert_type(q.get_nowait(), str)
+    assert_type(q.qsize(), int)
+    assert_type(q.empty(), bool)
+    assert_type(q.clear(), None)
+    q.put(1)  # type: ignore[arg-type] # pyright: ignore[reportArgumentType]
+    len(q)  # type: ignore[arg-type] # pyright: ignore[reportArgumentType]
+
+
+async def asynchronous_queues(q: AIORedisSimpleQueue[str]) -> None:
+    await assert_type(q.put("x"), Coroutine[Any, Any, None])
+    assert_type(await q.get(timeout=1), str)
+    assert_type(await q.get_nowait(), str)
+    assert_type(await q.qsize(), int)
+    assert_type(await q.empty(), bool)
+    async with q as same:
+        assert_type(same, AIORedisSimpleQueue[str])
+    await q.put(1)  # type: ignore[arg-type] # pyright: ignore[reportArgumentType]
+    q.put("forgotten")  # type: ignore[unused-coroutine] # pyright: ignore[reportUnusedCoroutine]
 
 
 def bloom_filters(f: BloomFilter[str], numbers: BloomFilter[int]) -> None:
