@@ -1,6 +1,6 @@
 """Index the Python standard library: many processes, and one set of containers, in Redis.
 
-What does the work knows deques, counters, dicts and sets, and nothing about Redis. It is run twice:
+What does the work knows queues, counters, dicts and sets, and nothing about Redis. It is run twice:
 by several processes that share containers in Redis, and by one process with those of Python. Both
 must come to the same result, and that is checked. The server is the one at REDIS_URL, or else one
 that starts and ends with the program.
@@ -15,11 +15,12 @@ import signal
 import sys
 import sysconfig
 import warnings
-from collections import Counter, deque
+from collections import Counter
 from contextlib import contextmanager
 from multiprocessing import active_children, get_context
 from operator import itemgetter
 from pathlib import Path
+from queue import SimpleQueue
 from textwrap import shorten
 from threading import Thread
 from time import perf_counter, sleep
@@ -33,7 +34,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
-from pottery import InefficientAccessWarning, RedisCounter, RedisDeque, RedisDict, RedisSet
+from pottery import InefficientAccessWarning, RedisCounter, RedisDict, RedisSet, RedisSimpleQueue
 from pottery.testing import RedisServer
 
 if TYPE_CHECKING:
@@ -45,13 +46,12 @@ LEFT_OUT = {"dist-packages", "ensurepip", "idlelib", "lib2to3", "site-packages",
 FUNCTION = (ast.FunctionDef, ast.AsyncFunctionDef)
 
 
-# --- What is shared: eight containers, of Python or in Redis.
+# --- What is shared: a queue of files to read, and seven containers; of Python or in Redis.
 
 
 class Index(NamedTuple):
-    """The files that are still to be read, and what is known about the others."""
+    """What is known about the files that were read."""
 
-    work: deque[str]
     names: Counter[str]
     modules: MutableMapping[str, dict[str, int | str]]
     packages: MutableSet[str]
@@ -61,28 +61,32 @@ class Index(NamedTuple):
     documented: MutableSet[str]
 
 
-def in_python() -> Index:
-    """Return an empty index, in the memory of this process."""
-    return Index(deque(), Counter(), {}, set(), set(), set(), set(), set())
+class Shared(NamedTuple):
+    """What those who work together have in common; None in the queue ends the work of one."""
+
+    files: SimpleQueue[str | None]
+    index: Index
 
 
-def in_redis(redis: Redis, prefix: str) -> Index:
-    """Return the index in Redis that every process finds which gives the same prefix."""
-    kinds = (RedisDeque, RedisCounter, RedisDict, *[RedisSet] * 5)
+def in_python() -> Shared:
+    """Return an empty queue and an empty index, in the memory of this process."""
+    return Shared(SimpleQueue(), Index(Counter(), {}, set(), set(), set(), set(), set()))
+
+
+def in_redis(redis: Redis, prefix: str) -> Shared:
+    """Return those in Redis that every process finds which gives the same prefix."""
+    kinds = (RedisCounter, RedisDict, *[RedisSet] * 5)
     keys = (f"{prefix}:{field}" for field in Index._fields)
-    return Index(*(kind(redis=redis, key=key) for kind, key in zip(kinds, keys, strict=True)))
+    index = Index(*(kind(redis=redis, key=key) for kind, key in zip(kinds, keys, strict=True)))
+    return Shared(RedisSimpleQueue(redis=redis, key=f"{prefix}:files"), index)
 
 
 # --- The work. Nothing here can tell where the containers are.
 
 
-def index_files(index: Index) -> None:
-    """Take files from the work until there is none left."""
-    while True:
-        try:
-            file = index.work.popleft()
-        except IndexError:
-            return
+def index_files(files: SimpleQueue[str | None], index: Index) -> None:
+    """Get one file after the other, and wait for more, until there is None."""
+    for file in iter(files.get, None):
         index_file(file, index)
 
 
@@ -144,12 +148,16 @@ def questions(index: Index) -> list[tuple[str, str, MutableSet[str]]]:
 def work(url: str, prefix: str) -> None:
     """Be a process that works: with a client of its own, it finds the containers by their keys."""
     with Redis.from_url(url) as redis:
-        index_files(in_redis(redis, prefix))
+        index_files(*in_redis(redis, prefix))
 
 
-def run(workers: Sequence[Process | Thread], index: Index, progress: Progress, title: str) -> float:
+def run(
+    workers: Sequence[Process | Thread], shared: Shared, progress: Progress, title: str
+) -> float:
     """Have the workers do the work, show how far they are, and return the seconds that it took."""
-    bar = progress.add_task(title, total=len(index.work))
+    bar = progress.add_task(title, total=shared.files.qsize())
+    for _ in workers:
+        shared.files.put(None)
     start = perf_counter()
     # Processes inherit that Ctrl-C is ignored: they need not heed it, since we do, and end them.
     ctrl_c = signal.signal(signal.SIGINT, signal.SIG_IGN)
@@ -158,11 +166,11 @@ def run(workers: Sequence[Process | Thread], index: Index, progress: Progress, t
     signal.signal(signal.SIGINT, ctrl_c)
     while any(worker.is_alive() for worker in workers):
         sleep(0.05)
-        progress.update(bar, completed=len(index.modules))
+        progress.update(bar, completed=len(shared.index.modules))
     return perf_counter() - start
 
 
-def fill(shared: Index, plain: Index, workers: Sequence[Process]) -> dict[str, float]:
+def fill(shared: Shared, plain: Shared, workers: Sequence[Process]) -> dict[str, float]:
     """Fill both indices, and return how many seconds each took."""
     titles = f"Redis, workers: {len(workers)}", "builtins, alone"
     columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn()
@@ -171,7 +179,7 @@ def fill(shared: Index, plain: Index, workers: Sequence[Process]) -> dict[str, f
         for worker in workers:
             if worker.exitcode:
                 sys.exit(f"{worker.name} died ({worker.exitcode}), and its file is lost")
-        thread = Thread(target=index_files, args=(plain,), daemon=True)
+        thread = Thread(target=index_files, args=plain, daemon=True)
         alone = run([thread], plain, progress, titles[1])
     return dict(zip(titles, (in_parallel, alone), strict=True))
 
@@ -223,18 +231,19 @@ def demonstrate(url: str, files: list[str], count: int) -> None:
     with Redis.from_url(url) as redis:
         shared, plain = in_redis(redis, prefix), in_python()
         try:
-            shared.work.extend(files)
-            plain.work.extend(files)
+            for file in files:
+                shared.files.put(file)
+                plain.files.put(file)
             seconds = fill(shared, plain, workers)
-            check(shared, plain)
-            show(shared, console)
+            check(shared.index, plain.index)
+            show(shared.index, console)
         finally:
             for worker in active_children():
                 worker.terminate()
                 worker.join()
-            for container in shared:
-                container.clear()
-    operations = len(files) * len(Index._fields)
+            for key in redis.scan_iter(f"{prefix}:*"):
+                redis.unlink(key)
+    operations = len(files) * (len(Index._fields) + 1)  # to get the file is one of them
     times = [(who, round(took, 1), round(operations / took)) for who, took in seconds.items()]
     console.print(table("Time taken", ("who", "seconds", "operations a second"), times))
     console.print(f"All {len(Index._fields)} containers in Redis equal those of Python.")
