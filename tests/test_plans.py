@@ -22,6 +22,7 @@ from pottery.deque import DequePlans, RedisDeque
 from pottery.dict import DictPlans, RedisDict
 from pottery.exceptions import DecodeError, KeyExistsError, OutcomeUnknown
 from pottery.list import EXCHANGE, ListPlans, RedisList
+from pottery.queue import DOUBTS, PAUSES, QueuePlans, RedisSimpleQueue
 from pottery.set import AIORedisSet, RedisSet, SetPlans
 
 # Nobody answers here: to make a container, and to make a plan, takes no server.
@@ -202,6 +203,96 @@ def test_a_member_that_is_an_object_is_an_error_and_one_that_is_an_array_a_tuple
     assert perform(SetPlans.pop(a_set), b"[[1], 2]")[0] == ((1,), 2)
     with pytest.raises(DecodeError, match="cannot be decoded"):
         perform(SetPlans.pop(a_set), b'[{"a": 1}]')
+
+
+# --- queues: how often, and with which numbers, they ask
+
+
+@pytest.fixture
+def a_queue():
+    yield RedisSimpleQueue(redis=nowhere, key="k")
+    DOUBTS.clear()
+
+
+def lost():
+    error = OutcomeUnknown(nowhere, "k", "EVALSHA")
+    error.__cause__ = RedisConnectionError("lost")
+    return error
+
+
+def number(step):
+    """Return the number of a script's command, which follows the keys."""
+    return int(step.args[3 + int(step.args[2])])
+
+
+def test_a_put_is_sent_again_with_its_number_until_there_is_a_reply(a_queue):
+    refused = RedisConnectionError("refused")
+
+    result, sent = perform(
+        QueuePlans.put(a_queue, "x"), lost(), None, lost(), None, refused, None, 1
+    )
+
+    commands, pauses = sent[::2], sent[1::2]
+    assert result is None
+    assert len({number(step) for step in commands}) == 1
+    assert [step.seconds for step in pauses] == list(PAUSES[:3])
+    assert not any(step.repeatable for step in commands)
+
+
+def test_a_put_without_any_reply_is_an_outcome_unknown_and_one_refused_at_first_is_not(a_queue):
+    with pytest.raises(OutcomeUnknown):
+        perform(
+            QueuePlans.put(a_queue, 1), *[answer for _ in range(6) for answer in (lost(), None)]
+        )
+    with pytest.raises(RedisConnectionError, match=r"^refused$"):
+        perform(QueuePlans.put(a_queue, 1), RedisConnectionError("refused"))
+
+
+def test_each_command_has_a_number_of_its_own(a_queue):
+    plans = QueuePlans.put(a_queue, 1), a_queue._get(0), QueuePlans.put_nowait(a_queue, 2)
+    numbers = [number(perform(plan, b"1")[1][0]) for plan in plans]
+    assert numbers == sorted(set(numbers))
+
+
+def test_two_operations_at_one_time_have_two_callers(a_queue):
+    one, other = iter(QueuePlans.put(a_queue, 1)), iter(QueuePlans.put(a_queue, 2))
+    assert next(one).args[4] != next(other).args[4]
+
+
+def test_a_take_that_was_interrupted_gives_back_with_the_next_number(a_queue):
+    plan = a_queue._get(0)
+    taken = next(plan)
+
+    giving_back = plan.throw(KeyboardInterrupt())
+
+    assert number(giving_back) == number(taken)
+    assert int(giving_back.args[-1]) == number(taken) + 1
+    assert len(DOUBTS) == 1
+    with pytest.raises(KeyboardInterrupt):
+        plan.send([None])
+    assert not DOUBTS
+
+
+def test_what_could_not_be_given_back_is_given_back_first(a_queue):
+    plan = a_queue._get(0)
+    taken = next(plan)
+    plan.throw(KeyboardInterrupt())
+    with pytest.raises(KeyboardInterrupt):
+        plan.send([RedisConnectionError("away")])
+
+    size, (giving_back, _) = perform(QueuePlans.qsize(a_queue), None, 3)
+
+    assert number(giving_back) == number(taken)
+    assert giving_back.repeatable
+    assert size == 3
+    assert not DOUBTS
+
+
+def test_nobody_is_asked_to_give_back_what_was_refused(a_queue):
+    wrong = ResponseError("WRONGTYPE")
+    with pytest.raises(ResponseError):
+        perform(a_queue._get(0), wrong)
+    assert not DOUBTS
 
 
 # --- lists

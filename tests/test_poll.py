@@ -146,6 +146,43 @@ def test_late_reply_is_not_taken_for_the_next_one(colour, five_servers):
     assert votes == [b"second"] * 5
 
 
+def test_poll_that_asks_nothing_waits_on_for_what_was_asked(colour, five_servers):
+    clients = colour.clients[:1]
+    with five_servers[0].client() as client:
+        wait = Poll(clients, ("BLPOP", "bell", "5"), 0.05, keep=True)
+        assert isinstance(colour.perform(wait)[0], Unanswered)
+        still = Poll(clients, (), 0.05, behind=wait, keep=True)
+        assert isinstance(colour.perform(still)[0], Unanswered)
+        client.rpush("bell", "1")
+        assert colour.perform(Poll(clients, (), 1, behind=still)) == [[b"bell", b"1"]]
+    assert not wait.lines
+    assert not still.lines
+
+
+def test_poll_that_asks_nothing_and_does_not_wait_hangs_up(colour, five_servers):
+    clients = colour.clients[:1]
+    wait = Poll(clients, ("BLPOP", "bell", "5"), 0.05, keep=True)
+    colour.perform(wait)
+    with five_servers[0].client() as client:
+        assert client.info("clients")["blocked_clients"] == 1
+        colour.perform(Poll(clients, (), 0, behind=wait))
+        deadline = time.monotonic() + 2
+        while client.info("clients")["blocked_clients"]:
+            assert time.monotonic() < deadline
+    assert not wait.lines
+
+
+def test_line_that_broke_is_not_kept(colour, five_servers):
+    clients = colour.clients[:1]
+    wait = Poll(clients, ("BLPOP", "bell", "5"), 0.05, keep=True)
+    colour.perform(wait)
+    with five_servers[0].client() as client:
+        client.execute_command("CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes")
+    still = Poll(clients, (), 1, behind=wait, keep=True)
+    assert isinstance(colour.perform(still)[0], RedisConnectionError)
+    assert not still.lines
+
+
 def test_waiting_takes_no_connection_of_the_pool(colour):
     colour.perform(Poll(colour.clients[:1], ("BLPOP", "nothing", "0.05"), 1))
     pool = colour.clients[0].connection_pool
