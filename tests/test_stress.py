@@ -20,6 +20,7 @@ from redis import Redis
 
 from pottery.base import PAGE, WHOLE
 from pottery.exceptions import KeyExistsError
+from pottery.queue import RedisSimpleQueue
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -728,6 +729,65 @@ def processes() -> Iterator[ProcessPoolExecutor]:
     # Not forked: this process may have threads.
     with ProcessPoolExecutor(PROCESSES, get_context("spawn")) as pool:
         yield pool
+
+
+def put_and_get(client: Redis, worker: int) -> list[Any]:
+    """Put as many items as are got, some of them as pottery 3.0 does."""
+    it, got = RedisSimpleQueue[Any](redis=client, key="queue"), []
+    for number in range(EACH):
+        if number % 5:
+            it.put([worker, number])
+        else:
+            client.xadd("queue", {"item": f"[{worker}, {number}]"})
+        got.append(it.get())
+    return got
+
+
+def put_and_get_at(url: str, worker: int) -> list[Any]:
+    with Redis.from_url(url) as client:
+        meet(client)
+        return put_and_get(client, worker)
+
+
+def check_got(results: list[list[Any]], workers: int) -> None:
+    everything = sorted(chain(*results))
+    assert everything == [[worker, number] for worker in range(workers) for number in range(EACH)]
+    for got in results:
+        for worker in range(workers):
+            order = [number for who, number in got if who == worker]
+            assert order == sorted(order), "an item overtook another"
+
+
+def test_threads_get_each_item_that_they_put_once(redis):
+    check_got(in_threads(partial(put_and_get, redis)), THREADS)
+    assert RedisSimpleQueue(redis=redis, key="queue").empty()
+
+
+def test_processes_get_each_item_that_they_put_once(redis, server, processes):
+    tasks = [processes.submit(put_and_get_at, server.url, one) for one in range(PROCESSES)]
+    check_got([task.result() for task in tasks], PROCESSES)
+    assert RedisSimpleQueue(redis=redis, key="queue").empty()
+
+
+def test_consumers_get_about_as_much_each(server, redis):
+    it = RedisSimpleQueue[int](redis=redis, key="queue")
+    counts = Counter[int]()
+
+    def consume(me: int) -> None:
+        with server.client() as client:
+            while RedisSimpleQueue[int](redis=client, key="queue").get():
+                counts[me] += 1
+
+    with ThreadPoolExecutor(8) as pool:
+        for me in range(8):
+            pool.submit(consume, me)
+        for _ in range(400):
+            it.put(1)
+            time.sleep(0.003)
+        for _ in range(8):
+            it.put(0)
+    assert sum(counts.values()) == 400
+    assert max(counts.values()) <= 1.2 * min(counts.values())
 
 
 CONTENT = {list: [1], set: [1], dict: {1: 1}, deque: [1], Counter: {1: 1}}
