@@ -99,7 +99,7 @@ CacheInfo(hits=0, misses=0, maxsize=None, currsize=0)
 def test_examples_of_pottery_3_run_as_written(redis):
     test = doctest.DocTestParser().get_doctest(README, {"redis": redis}, "README", None, 0)
     said = []
-    doctest.DocTestRunner().run(test, out=said.append)
+    doctest.DocTestRunner(verbose=False).run(test, out=said.append)
     assert not said, "".join(said)
 
 

@@ -21,7 +21,7 @@ API = {name: getattr(pottery, name) for name in pottery.__all__}
 def run(tests):
     """Run doctests, and fail with what they print."""
     said = []
-    runner = doctest.DocTestRunner()
+    runner = doctest.DocTestRunner(verbose=False)
     for test in tests:
         runner.run(test, out=said.append)
     if said:
