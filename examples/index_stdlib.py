@@ -54,8 +54,8 @@ LEFT_OUT = {"dist-packages", "ensurepip", "idlelib", "lib2to3", "site-packages",
 FUNCTION = (ast.FunctionDef, ast.AsyncFunctionDef)
 
 
-# --- What is shared, of Python or in Redis: a queue of files to read, a filter that knows which were
-# there before, and eight containers. What may be wrong now and then is a set in Python.
+# --- What is shared, of Python or in Redis: a queue of files to read, a filter that knows which of
+# them were there before, and eight containers. What may be wrong now and then is a set in Python.
 
 
 class Index(NamedTuple):

@@ -7,6 +7,7 @@ many they are, one command is on its way at a time.
 
 from __future__ import annotations
 
+from contextlib import suppress
 from threading import Lock
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
@@ -28,22 +29,41 @@ _LONG = 3600.0
 _FOR_ALL = (PrimitiveError, RedisError, ValueError, ArithmeticError)
 
 
-class _Caller:
-    """One caller in the line: how to wake it, and what it gets."""
+class Bell:
+    """Rings once, for one thread. An Event would be left in disorder if an interrupt met it."""
 
-    __slots__ = ("answer", "error", "signal")
+    def __init__(self) -> None:
+        self._lock = Lock()
+        self._lock.acquire()
+
+    def is_set(self) -> bool:
+        return not self._lock.locked()
+
+    def set(self) -> None:
+        with suppress(RuntimeError):  # it has rung before
+            self._lock.release()
+
+    def wait(self, seconds: float) -> None:
+        if self._lock.acquire(timeout=seconds):
+            self._lock.release()
+
+
+class _Caller:
+    """One caller in the line: how to call it if it waits, and what it gets."""
+
+    __slots__ = ("answer", "bell", "error")
 
     def __init__(self) -> None:
         self.answer: Any = None
         self.error: Exception | None = None
-        self.signal: Any = None
+        self.bell: Any = None
 
 
 class Together(Generic[T]):
-    """A line of callers; *signal* makes what one of them can wait for, in the front's colour."""
+    """A line of callers; *make_bell* makes what one of them waits for, in the front's colour."""
 
-    def __init__(self, signal: Callable[[], Any]) -> None:
-        self._signal = signal
+    def __init__(self, make_bell: Callable[[], Any]) -> None:
+        self._make_bell = make_bell
         self._mutex = Lock()
         self._line: dict[_Caller, None] = {}
         self._leader: _Caller | None = None
@@ -53,12 +73,16 @@ class Together(Generic[T]):
         caller = _Caller()
         try:
             self._enter(caller)
-            while caller.signal and not caller.signal.is_set():
-                yield Pause(_LONG, until=caller.signal)
+            while caller.bell and not caller.bell.is_set():
+                yield Pause(_LONG, until=caller.bell)
             if self._leads(caller):
                 yield from self._lead(ask)
         finally:
-            self._leave(caller)
+            try:
+                self._leave(caller)
+            except BaseException:
+                self._leave(caller)  # interrupted before it began, most likely
+                raise
         if caller.error:
             raise caller.error
         answer: T = caller.answer
@@ -70,7 +94,7 @@ class Together(Generic[T]):
             if self._leader is None:
                 self._leader = caller
             else:
-                caller.signal = self._signal()
+                caller.bell = self._make_bell()
 
     def _leads(self, caller: _Caller) -> bool:
         with self._mutex:
@@ -89,22 +113,15 @@ class Together(Generic[T]):
                 caller.answer = answer
         with self._mutex:
             for caller in group:
-                if caller.signal:
-                    caller.signal.set()
+                if caller.bell:
+                    caller.bell.set()
                 self._line.pop(caller, None)
 
     def _leave(self, caller: _Caller) -> None:
-        try:
-            self._step_out(caller)
-        except BaseException:
-            self._step_out(caller)  # interrupted on the way; nobody else can do it
-            raise
-
-    def _step_out(self, caller: _Caller) -> None:
         with self._mutex:
             self._line.pop(caller, None)
             if self._leader is caller:
                 heir = next(iter(self._line), None)
                 if heir:
-                    heir.signal.set()
+                    heir.bell.set()
                 self._leader = heir

@@ -11,7 +11,7 @@ number does not vote until it has learned one:
 1.  It is given a mark in the place of the number, different each time, by which to tell later
     whether it has forgotten once more.
 2.  What it accepted before it forgot may still be counted, with replies of others that are on their
-    way. Replies are counted for `_PATIENCE` only, so it waits for twice as long.
+    way. Replies are counted for `_PATIENCE` only, so it waits a little longer than that.
 3.  The next ID that a majority of the others accepts is higher than any in which it ever had a
     part. That one is put in the place of the mark, if the mark is still there.
 
@@ -24,17 +24,18 @@ import os
 from collections import deque
 from contextlib import suppress
 from random import random
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, NamedTuple
 from uuid import uuid4
 
 from pottery._plan import Async, Pause, Sync, operation
 from pottery._poll import Poll, Unanswered
 from pottery._quorum import Primitive, evaluate, now
-from pottery._together import Together
+from pottery._together import Bell, Together
 from pottery.exceptions import DecodeError, QuorumNotAchieved
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from typing_extensions import Self
 
@@ -44,26 +45,31 @@ if TYPE_CHECKING:
 _MOST = 2**53 - 1
 # Seconds for which the replies to one question are counted.
 _PATIENCE = 1.0
-# Seconds after which certainly no older reply is counted any more.
-_SETTLED = 2 * _PATIENCE
-# Seconds, about, before a second try where too few masters answered; then twice as many.
-_PAUSE = 0.05
+# Seconds, by its own clock, after which a master that forgot may learn: those in which older
+# replies may be counted, those from the first to the last reply of a round, and one for rounding.
+_SETTLED = 3
+# Seconds, about, between tries where too few masters answered. A poll leaves those that hung alone
+# for as long as it waited for them, and that must have gone by before the last try.
+_PAUSE = 0.6 * _PATIENCE
 # Pauses between rounds that others won are doubled so often, at most.
 _DOUBLINGS = 6
 
 CLAIM = """
 -- KEYS[1] last ID; ARGV[1] first and [2] last of those wanted, [3] what no number counts as, if
--- anything; returns OK if they are higher than the last ID, else what is in its place
+-- anything; returns 1 if they are higher than the last ID, else that, or {mark} if that is due
 local last = redis.call('GET', KEYS[1]) or ARGV[3]
-if last and string.find(last, '^%d+$') and tonumber(last) < tonumber(ARGV[1]) then
+if not last then return false end
+if string.find(last, '^%d+$') and tonumber(last) < tonumber(ARGV[1]) then
   redis.call('SET', KEYS[1], ARGV[2])
   return 1
 end
-return last
+local due = string.match(last, '^rec:%x+:(%d+)$')
+return due and tonumber(due) <= tonumber(redis.call('TIME')[1]) and {last} or last
 """
 LOOK = """
--- KEYS[1] last ID; ARGV[1] mark to put there if there is nothing; returns what is there then
-redis.call('SETNX', KEYS[1], ARGV[1])
+-- KEYS[1] last ID; ARGV[1] mark to put there if there is nothing, with the time when it is due, in
+-- ARGV[2] seconds; returns what is there then
+redis.call('SETNX', KEYS[1], ARGV[1] .. redis.call('TIME')[1] + ARGV[2])
 return redis.call('GET', KEYS[1])
 """
 TEACH = """
@@ -75,7 +81,6 @@ redis.call('SET', KEYS[1], ARGV[1])
 return 1
 """
 _MARK = b"rec:"
-_Marks: TypeAlias = "dict[Any, bytes]"
 
 
 class _Memory:
@@ -88,8 +93,6 @@ class _Memory:
         # Whether a majority has said that it has numbers; else it is to be asked.
         self.knows = knows
         self.spare: deque[int] = deque()
-        # Since when masters are known to be marked.
-        self.marked: dict[tuple[Any, bytes], float] = {}
 
 
 class _Round(NamedTuple):
@@ -98,17 +101,18 @@ class _Round(NamedTuple):
     began: float
     ended: float
     accepted: int
-    numbers: list[int]
-    marks: _Marks
-    missing: int
-    failures: list[Exception]
+    numbers: Sequence[int] = ()
+    marks: Mapping[Any, bytes] = MappingProxyType({})
+    due: Mapping[Any, bytes] = MappingProxyType({})
+    missing: int = 0
+    failures: Sequence[Exception] = ()
 
-    def reasons(self) -> list[Exception]:
+    def reasons(self) -> Sequence[Exception]:
         """Return why there is no majority."""
         if ignorant := len(self.marks) + self.missing:
             what = (
-                f"{ignorant} of the masters have no number: the first ID takes all of them, "
-                "and whoever lost its data learns from a majority of the others"
+                f"masters without a number: {ignorant}; the first ID takes all of them, "
+                "and who has lost its data learns from a majority of the others"
             )
             return [*self.failures, LookupError(what)]
         return self.failures
@@ -128,6 +132,7 @@ class NextIdPlans(Primitive):
     """What NextId and AIONextId ask of Redis."""
 
     _prefix = "nextid:"
+    _bell: Callable[[], Any]
 
     def __init__(
         self,
@@ -168,7 +173,7 @@ class NextIdPlans(Primitive):
         self._memory = self._blank()
 
     def _blank(self) -> _Memory:
-        return _Memory(Together(self._signal), knows=bool(self._nothing))
+        return _Memory(Together(self._bell), knows=bool(self._nothing))
 
     def _own(self) -> _Memory:
         """Return the memory of this process: what its parent had reserved is the parent's."""
@@ -240,7 +245,7 @@ class NextIdPlans(Primitive):
         """Wait for masters to come back, unless that was tried often enough."""
         if failed >= self.num_tries:
             raise QuorumNotAchieved(self.key, self._masters, said.reasons())
-        yield from Pause(_PAUSE * 2**failed * (0.5 + random()))  # noqa: S311 - no secret
+        yield from Pause(_PAUSE * (0.9 + 0.2 * random()))  # noqa: S311 - no secret
 
     # --- rounds
 
@@ -252,22 +257,20 @@ class NextIdPlans(Primitive):
             memory.last = max(memory.last, wanted[-1])
         if said.missing:
             memory.knows = False
-        if said.marks and self._is_issued(said):
-            seen = memory.marked
-            ripe = {at: mark for at, mark in said.marks.items() if _is_old(seen[at, mark], said)}
-            yield from self._teach(wanted[-1], ripe)
+        if self._is_issued(said):
+            yield from self._teach(wanted[-1], said.due)
         return said
 
     def _look(self, memory: _Memory) -> Steps[_Round]:
         """Ask all masters for their numbers, and begin the sequence if it is new."""
-        said = yield from self._ask(memory, LOOK, f"rec:{uuid4().hex}")
+        said = yield from self._ask(memory, LOOK, f"rec:{uuid4().hex}:", str(_SETTLED))
         known = said.known
         if said.is_new:
             known += yield from self._teach(0, said.marks)
         memory.knows = known >= self._majority
         return said
 
-    def _teach(self, last: int, marks: _Marks) -> Steps[int]:
+    def _teach(self, last: int, marks: Mapping[Any, bytes]) -> Steps[int]:
         """Put *last* in the place of *marks*; return how many masters have a number now."""
         votes: list[Any] = []
         for mark in set(marks.values()):
@@ -275,50 +278,43 @@ class NextIdPlans(Primitive):
             masters = [master for master in marks if marks[master] == mark]
             command = evaluate(TEACH, (self.key,), (str(last), mark))
             votes += yield from Poll(masters, command, _PATIENCE)
-        return sum(_is_accepted(vote) or _is_number(vote) for vote in votes)
+        return sum(vote == 1 or _is_number(vote) for vote in votes)
 
     def _ask(self, memory: _Memory, script: str, *args: str) -> Steps[_Round]:
         """Run *script* at all masters, and remember what is learned from it."""
         began = now()
         command = evaluate(script, (self.key,), args)
         votes = yield from Poll(self._masters, command, _PATIENCE, enough=self._is_settled)
+        if votes.count(1) == len(votes):  # nearly always
+            return _Round(began, now(), len(votes))
         said = self._heard(began, votes)
         memory.last = max(memory.last, *said.numbers, 0)
-        memory.marked = {at: memory.marked.get(at, said.ended) for at in said.marks.items()}
         return said
 
     def _heard(self, began: float, votes: Sequence[Any]) -> _Round:
         ended = now()
         failures = self._failures(votes)
-        marks = {
-            master: vote
-            for master, vote in zip(self._masters, votes, strict=True)
-            if isinstance(vote, bytes) and vote.startswith(_MARK)
-        }
-        texts = [vote for vote in votes if isinstance(vote, bytes) and not vote.startswith(_MARK)]
-        for text in texts:
-            if not _is_number(text):
-                raise DecodeError(None, self.key, text)
-        accepted = sum(map(_is_accepted, votes))
-        numbers = list(map(int, texts))
-        return _Round(began, ended, accepted, numbers, marks, votes.count(None), failures)
+        pairs = list(zip(self._masters, votes, strict=True))
+        due: dict[Any, bytes] = {at: vote[0] for at, vote in pairs if isinstance(vote, list)}
+        texts = {at: vote for at, vote in pairs if isinstance(vote, bytes)}
+        marks = due | {at: text for at, text in texts.items() if text.startswith(_MARK)}
+        numbers = [self._number(text) for at, text in texts.items() if at not in marks]
+        missing = votes.count(None)
+        return _Round(began, ended, votes.count(1), numbers, marks, due, missing, failures)
+
+    def _number(self, text: bytes) -> int:
+        if not text.isdigit():
+            raise DecodeError(None, self.key, text)
+        return int(text)
 
     def _is_settled(self, votes: Sequence[Any]) -> bool:
         """Return whether further votes would change nothing."""
-        accepted = sum(map(_is_accepted, votes))
+        accepted = votes.count(1)
         if accepted >= self._majority:
             return True
         still_open = sum(isinstance(vote, Unanswered) for vote in votes)
         known = accepted + sum(map(_is_number, votes))
         return accepted + still_open < self._majority <= known
-
-
-def _is_old(seen: float, said: _Round) -> bool:
-    return said.began - seen >= _SETTLED
-
-
-def _is_accepted(vote: Any) -> bool:
-    return isinstance(vote, int)
 
 
 def _is_number(vote: Any) -> bool:
@@ -349,6 +345,8 @@ class NextId(NextIdPlans, Sync):
     Source: http://antirez.com/news/102
     """
 
+    _bell = Bell
+
     def __iter__(self) -> Self:
         """Return this object.
 
@@ -372,6 +370,8 @@ class NextId(NextIdPlans, Sync):
 
 class AIONextId(NextIdPlans, Async):
     """A `NextId` for asyncio: `await anext(ids)`, or `async for`."""
+
+    _bell = Async._signal
 
     def __aiter__(self) -> Self:
         """Return this object.

@@ -22,16 +22,18 @@ from pottery.exceptions import QuorumNotAchieved
 from pottery.nextid import CLAIM, LOOK, TEACH, NextId
 
 
-def run(script, value, args):
+def run(script, value, args, time):
     """Return what *script* leaves in the place of *value*, and what it returns."""
     if script == CLAIM:
         first, last, *default = args
         held = value or (default[0].encode() if default else None)
         if held and held.isdigit() and int(held) < int(first):
             return last.encode(), 1
-        return value, held
+        is_due = held and held.startswith(b"rec:") and int(held.split(b":")[2]) <= int(time)
+        return value, [held] if is_due else held
     if script == LOOK:
-        value = value or args[0].encode()
+        mark, seconds = args
+        value = value or f"{mark}{int(time) + int(seconds)}".encode()
         return value, value
     assert script == TEACH
     if value == args[1]:
@@ -48,6 +50,7 @@ class World:
         self.events = []
         self.number = count()
         self.values = dict.fromkeys(masters)
+        self.clocks = {master: self.random.uniform(0, 1000) for master in masters}
         self.faithless = masters[0]  # of two, the other has to remember
         self.has_begun = False
         # Each world has bad luck of its own kind.
@@ -78,7 +81,9 @@ class World:
 
     def deliver(self, master, command, answer):
         _, script, _, _, *args = command
-        self.values[master], reply = run(script, self.values[master], args)
+        self.values[master], reply = run(
+            script, self.values[master], args, self.time + self.clocks[master]
+        )
         if not self.happens(self.lost):
             self.later(self.delay(), answer, master, reply)
         if self.happens(self.forgotten):
@@ -209,7 +214,7 @@ def with_zero_for_nothing(monkeypatch):
 
     def blank(ids):
         ids._nothing = ("0",)
-        return nextid._Memory(nextid.Together(ids._signal), knows=True)
+        return nextid._Memory(nextid.Together(ids._bell), knows=True)
 
     monkeypatch.setattr(NextId, "_blank", blank)
 
@@ -245,7 +250,9 @@ class Slow:
             master = self.masters[number]
             if master in poll.clients:
                 _, script, _, _, *args = poll.args
-                self.values[master], self.votes[master] = run(script, self.values[master], args)
+                self.values[master], self.votes[master] = run(
+                    script, self.values[master], args, self.time
+                )
         return [self.votes.get(master, Unanswered()) for master in poll.clients]
 
     def ask(self, steps, *numbers, reply=None):
