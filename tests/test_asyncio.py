@@ -528,6 +528,7 @@ def test_cancelled_calls_lose_and_double_nothing_but_their_own(run, twin):
             victim = asyncio.create_task(work(container))
             for _ in range(rng.randrange(60)):
                 await asyncio.sleep(0)
+            await asyncio.sleep(rng.choice((0, 0, 0, 0.002)))
             victim.cancel()
             try:
                 await victim
