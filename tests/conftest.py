@@ -38,6 +38,9 @@ WIRES: dict[str, dict[str, Any]] = {
     "resp3": {"protocol": 3},
     "resp3-decoded": {"protocol": 3, "decode_responses": True},
 }
+# For the long suites that say little about the wire, those two that differ in everything.
+CORNERS = ["resp2", "resp3-decoded"]
+LONG = {"test_conformance", "test_costs", "test_cpython"}
 # Taken away at once, so that a default client can never reach a server that is not the tests' own.
 GIVEN_URL = os.environ.pop("REDIS_URL", None)
 
@@ -48,7 +51,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         choices=[DEFAULT, "all", *WIRES],
         default=DEFAULT,
         help="how the fixture `redis` talks to the server; but for the default, "
-        "only tests that use a client are run",
+        "only tests that use a client are run, and of `all` the long suites in two modes only",
     )
 
 
@@ -69,7 +72,8 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     if "any_redis" in metafunc.fixturenames:
         metafunc.parametrize("any_redis", WIRES, indirect=True)
     if "redis" in metafunc.fixturenames and wire != DEFAULT:
-        metafunc.parametrize("redis", WIRES if wire == "all" else [wire], indirect=True)
+        wires = CORNERS if metafunc.module.__name__ in LONG else [*WIRES]
+        metafunc.parametrize("redis", wires if wire == "all" else [wire], indirect=True)
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
