@@ -63,7 +63,8 @@ _FENCE_MS = 30 * 86_400_000
 ACQUIRE = """
 -- KEYS[1] lock, [2] mark of waiters, [3] fence; ARGV[1] token, [2] ms of the lease, [3] ms that
 -- the caller will wait or 0, [4] proposed fencing token or 0, [5] ms that the fence is kept,
--- [6] seconds to be up or 0; returns {'OK', fence}, or why not: {owner, ms}, {'YOUNG'}, {'TWICE'}
+-- [6] seconds to be up or 0; returns {'OK', fence before, replaced if it was lower}, or why not:
+-- {ms, owner}, {'YOUNG'}, {'TWICE'}
 if ARGV[6] ~= '0' then
   local up = string.match(redis.call('INFO', 'server'), 'uptime_in_seconds:(%d+)')
   if tonumber(up) <= tonumber(ARGV[6]) then return {'YOUNG'} end
@@ -72,14 +73,12 @@ local owner = redis.call('GET', KEYS[1])
 if owner == ARGV[1] then return {'TWICE'} end
 if owner then
   if ARGV[3] ~= '0' then redis.pcall('SET', KEYS[2], 1, 'PX', ARGV[3]) end
-  return {owner, redis.call('PTTL', KEYS[1])}
+  return {redis.call('PTTL', KEYS[1]), owner}
 end
 local fence = ARGV[4] ~= '0' and redis.call('GET', KEYS[3]) or '0'
+local is_lower = tonumber(fence) < tonumber(ARGV[4])
 redis.call('SET', KEYS[1], ARGV[1], 'PX', ARGV[2])
-if tonumber(fence) < tonumber(ARGV[4]) then
-  fence = ARGV[4]
-  redis.call('SET', KEYS[3], fence, 'PX', ARGV[5])
-end
+if is_lower then redis.call('SET', KEYS[3], ARGV[4], 'PX', ARGV[5]) end
 return {'OK', fence}
 """
 EXTEND = """
@@ -105,12 +104,11 @@ return redis.call('PTTL', KEYS[1])
 """
 FENCE = """
 -- KEYS[1] lock, [2] fence; ARGV[1] token, [2] proposal, [3] ms that the fence is kept; returns the
--- fence, which is the proposal if it was accepted, or 0 if the lock is not its
-if redis.call('GET', KEYS[1]) ~= ARGV[1] then return '0' end
-local fence = redis.call('GET', KEYS[2])
-if fence and tonumber(fence) >= tonumber(ARGV[2]) then return fence end
-redis.call('SET', KEYS[2], ARGV[2], 'PX', ARGV[3])
-return ARGV[2]
+-- fence before, replaced by the proposal if it was lower, or nil if the lock is not its
+if redis.call('GET', KEYS[1]) ~= ARGV[1] then return false end
+local fence = redis.call('GET', KEYS[2]) or '0'
+if tonumber(fence) < tonumber(ARGV[2]) then redis.call('SET', KEYS[2], ARGV[2], 'PX', ARGV[3]) end
+return fence
 """
 
 
@@ -259,7 +257,8 @@ class RedlockPlans(Primitive):
 
     def _attempt(self, seconds: float, waits: bool, raises: bool | None) -> Steps[Grant | Refusal]:
         token, began = token_hex(20), now()
-        request = self._request(token, waits)
+        proposal = self._proposed() if self.fencing else 0
+        request = self._request(token, waits, proposal)
         enough = self._settled(_is_granted)
         asked = Poll(self._masters, request, seconds, enough=enough, keep=True)
         grant = Grant(token, self._until(began), asked)
@@ -269,7 +268,7 @@ class RedlockPlans(Primitive):
             failures = self._failures(votes, raises=raises)
             is_granted = sum(map(_is_granted, votes)) >= self._majority
             if is_granted and self.fencing:
-                yield from self._fence_in(grant, votes)
+                yield from self._fence_in(grant, votes, proposal)
             if is_granted and grant.left():
                 self._hold(grant)
                 return grant
@@ -281,16 +280,19 @@ class RedlockPlans(Primitive):
         yield from self._give_back(token, asked, votes)
         return refusal
 
-    def _request(self, token: str, waits: bool) -> tuple[Argument, ...]:
+    def _request(self, token: str, waits: bool, proposal: int) -> tuple[Argument, ...]:
         lease = _ms(self.auto_release_time)
         if not (waits or self.fencing or self.delayed_restart):
             return ("SET", self.key, token, "NX", "PX", lease)
         wait = _ms(self.retry_delay + _GRACE) if waits else "0"
-        self._fence = max(self._fence + 1, time.time_ns() // 1000) if self.fencing else 0
-        fence = str(self._fence)
         up = str(-int(-self.auto_release_time // 1)) if self.delayed_restart else "0"
-        args = (token, lease, wait, fence, str(_FENCE_MS), up)
+        args = (token, lease, wait, str(proposal), str(_FENCE_MS), up)
         return evaluate(ACQUIRE, (self.key, f"{self.key}~waiting", f"{self.key}~fence"), args)
+
+    def _proposed(self) -> int:
+        """Return what is likely to be higher than all fencing tokens so far."""
+        self._fence = max(self._fence + 1, time.time_ns() // 1000)
+        return self._fence
 
     def _until(self, began: float) -> float:
         """Return when a lease ends that masters granted or extended not before *began*."""
@@ -312,7 +314,7 @@ class RedlockPlans(Primitive):
         if any(vote == [b"TWICE"] for vote in votes):
             raise ValueError(f"two of the masters of {self.key!r} are the same server")
         held = {
-            master: Held(vote[0], vote[1] / 1000 if vote[1] >= 0 else _LONGEST)
+            master: Held(vote[1], vote[0] / 1000 if vote[0] >= 0 else _LONGEST)
             for master, vote in zip(self._masters, votes, strict=True)
             if type(vote) is list and not _is_granted(vote) and vote != [b"YOUNG"]
         }
@@ -324,7 +326,7 @@ class RedlockPlans(Primitive):
 
     def _elected(self, owners: Iterable[bytes]) -> str | None:
         ((owner, votes),) = Counter(owners).most_common(1) or [(b"", 0)]
-        return owner.decode() if votes >= self._majority else None
+        return _text(owner) if votes >= self._majority else None
 
     def _wait(self, refusal: Refusal, left: float, gone: str | None) -> Steps[str | None]:
         """Wait until the lock is released, or may have run out; return who was heard releasing it.
@@ -341,7 +343,7 @@ class RedlockPlans(Primitive):
         (vote,) = yield from Poll((refusal.bell,), listen, seconds + _GRACE)
         if isinstance(vote, Exception):
             yield from Pause(moment)
-        return None if vote is None or isinstance(vote, Exception) else vote[1].decode()
+        return _text(vote[1]) if isinstance(vote, list) else None
 
     def _hold(self, grant: Grant) -> None:
         if self.auto_renew or self.on_lost:
@@ -470,18 +472,17 @@ class RedlockPlans(Primitive):
                 self._begin(_watching(ref(self), grant))
         return grant.watch
 
-    def _fence_in(self, grant: Grant, votes: Sequence[Any]) -> Steps[None]:
+    def _fence_in(self, grant: Grant, votes: Sequence[Any], proposal: int) -> Steps[None]:
         """Agree with a majority on a number that is higher than all before."""
         fences = [int(vote[1]) for vote in votes if _is_granted(vote)]
-        proposal = self._fence
-        while sum(fence == proposal for fence in fences) < self._majority:
+        while sum(fence < proposal for fence in fences) < self._majority:
             proposal = max(proposal, *fences) + 1
             args = (grant.token, str(proposal), str(_FENCE_MS))
             command = evaluate(FENCE, (self.key, f"{self.key}~fence"), args)
-            answers = yield from self._asked(grant, command, _is_answered)
+            answers = yield from self._asked(grant, command, _is_fence)
             self._failures(answers)
-            fences = [int(vote) for vote in answers if isinstance(vote, bytes)]
-            if len([fence for fence in fences if fence]) < self._majority:
+            fences = [int(vote) for vote in answers if _is_fence(vote)]
+            if len(fences) < self._majority:
                 grant.until = 0
                 return
         self._fence = grant.fencing_token = proposal
@@ -585,8 +586,13 @@ def _is_positive(vote: Any) -> bool:
     return type(vote) is int and vote > 0
 
 
-def _is_answered(vote: Any) -> bool:
-    return not isinstance(vote, Exception)
+def _is_fence(vote: Any) -> bool:
+    return isinstance(vote, bytes)
+
+
+def _text(token: bytes) -> str:
+    # Of whatever kind, since anybody may have set the key.
+    return token.decode(errors="backslashreplace")
 
 
 def _ms(seconds: float) -> str:

@@ -187,6 +187,17 @@ def test_taken_lock_is_refused_and_leaves_the_holder_alone(colour, masters):
     assert colour.run(other.acquire(timeout=0)) is True
 
 
+@pytest.mark.parametrize("value", ["OK", "YOUNG", "TWICE", b"\xff", ""])
+def test_value_of_others_is_waited_for_as_any_token(colour, masters, value):
+    for client in masters:
+        client.set(KEY, value)  # without an end
+    lock = colour.lock()
+    assert not colour.run(lock.acquire(timeout=0.1))
+    assert colour.run(lock.owner()) == ("\\xff" if value == b"\xff" else value)
+    forget(masters)
+    assert colour.run(lock.acquire(timeout=1))
+
+
 def test_waiting_ends_in_time(colour):
     colour.run(colour.lock().acquire())
     for timeout in (0.05, 0.3):
@@ -518,6 +529,33 @@ def test_fencing_token_is_above_all_that_masters_know(colour, masters):
         client.set(f"{KEY}~fence", ahead)
     colour.run(lock.acquire())
     assert lock.fencing_token > max(ahead, first)
+
+
+def test_fencing_token_is_above_one_of_the_same_microsecond(colour, masters, monkeypatch):
+    monkeypatch.setattr(time, "time_ns", lambda: 5_000_000)
+    for client in masters:
+        client.set(f"{KEY}~fence", 5_000)
+    lock = colour.lock(fencing=True)
+    colour.run(lock.acquire())
+    assert lock.fencing_token > 5_000
+
+
+def test_threads_that_share_a_lock_get_fencing_tokens_that_rise(masters):
+    lock = Redlock(key="printer", masters=masters, fencing=True)
+    tokens = []
+
+    def work():
+        for _ in range(20):
+            with lock:
+                tokens.append(lock.fencing_token)
+
+    threads = [threading.Thread(target=work) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(tokens) == 80
+    assert all(one < other for one, other in itertools.pairwise(tokens))
 
 
 def test_lock_without_fencing_has_no_token(colour):
