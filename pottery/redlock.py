@@ -17,7 +17,7 @@ from collections import Counter
 from contextlib import suppress
 from contextvars import ContextVar
 from functools import wraps
-from inspect import iscoroutinefunction
+from inspect import isasyncgenfunction, iscoroutinefunction, isgeneratorfunction
 from random import uniform
 from secrets import token_hex
 from typing import TYPE_CHECKING, Any, NamedTuple, ParamSpec, TypeVar, cast
@@ -435,11 +435,20 @@ class RedlockPlans(Primitive):
         began = now()
         args = (grant.token, _ms(self.auto_release_time))
         votes = yield from self._asked(grant, evaluate(EXTEND, (self.key,), args), _is_positive)
+        is_extended = sum(map(_is_positive, votes)) >= self._majority and grant.left() > 0
+        if is_extended:  # whatever the others say
+            grant.until = self._until(began)
         failures = self._failures(votes, raises=raises)
-        if sum(map(_is_positive, votes)) < self._majority or not grant.left():
+        if not is_extended:
             self._lose_if_denied(grant, votes)
             raise ExtendUnlockedLock(self.key, self._masters, failures)
-        grant.until = self._until(began)
+
+    def _renewed(self, grant: Grant) -> Steps[None]:
+        """Extend the lease if that can be; if not, it is tried again until the time runs out."""
+        try:
+            yield from self._extended(grant, raises=False)
+        except Exception as trouble:
+            _logger.warning("%r was not renewed in full: %s", self, trouble)
 
     def _asked(
         self, grant: Grant, command: tuple[Any, ...], is_yes: Callable[[Any], bool]
@@ -501,7 +510,7 @@ class RedlockPlans(Primitive):
     def _let_go(self, grant: Grant | None, raises: bool | None = None) -> Steps[None]:
         if grant is None or grant.process != os.getpid():
             raise ReleaseUnlockedLock(self.key, self._masters)
-        grant.end(is_lost=grant.is_lost)
+        grant.end(is_lost=grant.is_lost or not grant.left())
         enough = self._settled(_is_positive)
         token, asked = grant.token, grant.asked
         try:
@@ -512,8 +521,11 @@ class RedlockPlans(Primitive):
         finally:
             with suppress(ValueError):
                 self._held.remove(grant)
+        is_denied = sum(vote == 0 for vote in votes) > len(votes) - self._majority
+        if is_denied:
+            grant.end(is_lost=True)
         failures = self._failures(votes, raises=raises)
-        if sum(vote == 0 for vote in votes) > len(votes) - self._majority:
+        if is_denied:
             raise ReleaseUnlockedLock(self.key, self._masters, failures)
 
     def _released(
@@ -569,8 +581,7 @@ def _watching(lock: Callable[[], Any], grant: Grant) -> Steps[None]:
         yield from Pause(min(step, left), until=grant.watch.over if grant.watch else None)
         holder = lock()
         if holder and holder.auto_renew and grant.left():
-            with suppress(ExtendUnlockedLock):
-                yield from holder._extended(grant, raises=False)
+            yield from holder._renewed(grant)
         del holder
     holder = lock()
     if holder and not grant.is_over:
@@ -621,7 +632,7 @@ def _deadline(blocking: bool, timeout: float) -> float:
     """Return when to give up, after the checks of `threading.Lock.acquire`."""
     if not blocking and timeout != -1:
         raise ValueError("can't specify a timeout for a non-blocking call")
-    if timeout < 0 and timeout != -1:
+    if timeout != -1 and not timeout >= 0:  # nor NaN
         raise ValueError("timeout value must be a non-negative number")
     if timeout > _LONGEST:
         raise OverflowError("timeout value is too large")
@@ -740,6 +751,8 @@ def synchronize(  # noqa: PLR0913 - as in pottery 3.0
 
     Its calls hold the Redlock *key*; the other parameters are the lock's. Raises QuorumNotAchieved
     if a call cannot have it in time, and ReleaseUnlockedLock if it was lost while the function ran.
+    Generator functions are refused, since calling them runs nothing yet.
+    A generator function is refused: calling it would only make the generator.
 
     >>> @synchronize(key='print', masters={redis}, auto_release_time=0.5)
     ... def print_slowly(): ...
@@ -757,6 +770,8 @@ def synchronize(  # noqa: PLR0913 - as in pottery 3.0
     }
 
     def decorate(function: Callable[P, T]) -> Callable[P, T]:
+        if isgeneratorfunction(function) or isasyncgenfunction(function):
+            raise TypeError("synchronize cannot hold a lock while a generator runs: use with")
         if iscoroutinefunction(function):
             return cast("Callable[P, T]", _synchronize_awaiting(function, AIORedlock(**options)))
         return _synchronize_blocking(function, Redlock(**options))

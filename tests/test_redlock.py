@@ -245,6 +245,7 @@ def test_split_vote_is_given_back(colour, masters):
         ((False, 1), ValueError),
         ((True, -2), ValueError),
         ((True, 1e12), OverflowError),
+        ((True, float("nan")), ValueError),
         ((True, "1"), TypeError),
     ],
 )
@@ -434,6 +435,25 @@ def test_released_lock_is_not_lost(masters):
     assert not calls
 
 
+def test_lock_that_is_released_too_late_is_lost(masters):
+    lock = Redlock(key="printer", masters=masters, auto_release_time=0.1)
+    lock.acquire()
+    time.sleep(0.2)
+    with pytest.raises(ReleaseUnlockedLock):
+        lock.release()
+    assert lock.lost.is_set()
+
+
+def test_lock_that_masters_forgot_is_lost_when_it_is_released(masters):
+    lock = Redlock(key="printer", masters=masters)
+    lock.acquire()
+    lost = lock.lost
+    forget(masters)
+    with pytest.raises(ReleaseUnlockedLock):
+        lock.release()
+    assert lost.is_set()
+
+
 def test_loss_is_told_once(masters):
     calls = []
     lock = Redlock(key="printer", masters=masters, auto_release_time=0.3, on_lost=calls.append)
@@ -483,6 +503,30 @@ def test_renewal_notices_that_the_lock_is_lost(masters):
     assert lock.lost.wait(0.5)
     time.sleep(0.05)
     assert calls == [lock]
+
+
+@pytest.mark.parametrize("bad", [2, 5])
+def test_renewal_outlives_masters_that_are_set_up_wrongly(colour, masters, bad, caplog):
+    calls = []
+    options = {"auto_release_time": 0.3, "auto_renew": True, "on_lost": calls.append}
+    lock = colour.lock(**options)
+    colour.run(lock.acquire())
+    for client in masters[:bad]:
+        client.delete(KEY)
+        client.rpush(KEY, "a list")
+    if isinstance(colour, Awaiting):
+        colour.run(asyncio.sleep(1))
+    else:
+        time.sleep(1)
+    assert "WRONGTYPE" in caplog.text
+    if bad == 2:  # which leaves a majority
+        assert not lock.lost.is_set()
+        assert not calls
+        forget(masters[:2])
+        colour.run(lock.release())
+    else:
+        assert lock.lost.is_set()
+        assert calls == [lock]
 
 
 def test_renewing_lock_that_is_forgotten_is_not_kept_for_ever(masters):
@@ -1072,6 +1116,18 @@ def test_what_the_synchronized_function_raises_passes(masters):
     for _ in range(2):
         with pytest.raises(LookupError, match="mine"):
             work()
+
+
+def test_synchronize_refuses_generators_whose_bodies_it_cannot_guard(masters):
+    def generate():
+        yield
+
+    async def generate_awaiting():
+        yield
+
+    for function in (generate, generate_awaiting):
+        with pytest.raises(TypeError, match="generator"):
+            synchronize(key="work", masters=masters)(function)
 
 
 def test_the_default_client_is_the_master_if_none_is_given(server, redis):
