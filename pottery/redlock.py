@@ -4,8 +4,10 @@ A lock is a key at each of several masters, with the token of who holds it, and 
 out. Whoever gets it at a majority holds it, for what is left of the lease then.
 
 A lock that is taken is waited for at a bell: a list at the first master, which the release makes
-ring. Redis serves who waits there first come, first served. The bell is a courtesy: if it is not
-heard, or rings in vain, the waiter tries again after `retry_delay`, or when the lease has run out.
+ring. Redis serves who waits there first come, first served. For a moment the lock is reserved for
+who has heard the bell, so that nobody else gets in between, least of all who has just released it.
+All of that is a courtesy: if the bell is not heard, or rings in vain, waiters try again after
+`retry_delay`, or when the lease has run out.
 """
 
 from __future__ import annotations
@@ -55,48 +57,91 @@ _DRIFT, _LEAST_DRIFT = 0.01, 0.002
 _PATIENCE, _LEAST_PATIENCE, _MOST_PATIENCE = 0.05, 0.05, 1.0
 # Seconds that a reply may take beyond what its command waits for.
 _GRACE = 0.25
+# Seconds for which a lock is reserved for who has heard of its release.
+_RESERVED = 0.05
+_TOKEN_BYTES = 20
+# Seconds, at most, before a lock is looked at again whose holder will not ring.
+_SILENCE = 0.2
 # Seconds, at most, before contenders that each got a part of the masters try again.
 _SCATTER = 0.01
 _LONGEST = (2**63 - 1) // 10**9  # as threading.TIMEOUT_MAX
 _FENCE_MS = 30 * 86_400_000
 
-ACQUIRE = """
--- KEYS[1] lock, [2] mark of waiters, [3] fence; ARGV[1] token, [2] ms of the lease, [3] ms that
--- the caller will wait or 0, [4] proposed fencing token or 0, [5] ms that the fence is kept,
--- [6] seconds to be up or 0; returns {'OK', fence before, replaced if it was lower}, or why not:
--- {ms, owner}, {'YOUNG'}, {'TWICE'}
+_CLOCK = """
+local time = redis.call('TIME')
+time = time[1] * 1000 + math.floor(time[2] / 1000)
+"""
+TRY = """
+-- KEYS[1] lock, [2] for whom it is reserved; ARGV[1] token, [2] ms of the lease; returns OK or nil
+if redis.call('EXISTS', KEYS[2]) == 1 then return false end
+return redis.call('SET', KEYS[1], ARGV[1], 'NX', 'PX', ARGV[2])
+"""
+ACQUIRE = (
+    """
+-- KEYS[1] lock, [2] for whom it is reserved, [3] waiters, [4] fence; ARGV[1] token, [2] ms of the
+-- lease, [3] ms that the caller will wait or 0, [4] proposed fencing token or 0, [5] ms that the
+-- fence is kept, [6] seconds to be up or 0, [7] name of the waiter or '', [8] token that it has
+-- heard or ''; returns {'OK', fence before, replaced if it was lower}, or why not: {ms, owner},
+-- {'YOUNG'}, {'TWICE'}
 if ARGV[6] ~= '0' then
   local up = string.match(redis.call('INFO', 'server'), 'uptime_in_seconds:(%d+)')
   if tonumber(up) <= tonumber(ARGV[6]) then return {'YOUNG'} end
 end
-local owner = redis.call('GET', KEYS[1])
+"""
+    + _CLOCK
+    + """
+local owner, why = redis.call('GET', KEYS[1]), KEYS[1]
 if owner == ARGV[1] then return {'TWICE'} end
-if owner then
-  if ARGV[3] ~= '0' then redis.pcall('SET', KEYS[2], 1, 'PX', ARGV[3]) end
-  return {redis.call('PTTL', KEYS[1]), owner}
+if not owner then
+  owner, why = redis.call('GET', KEYS[2]), KEYS[2]
+  if owner == ARGV[8] then owner = false end
 end
-local fence = ARGV[4] ~= '0' and redis.call('GET', KEYS[3]) or '0'
+if owner then
+  if ARGV[3] ~= '0' then
+    redis.pcall('ZADD', KEYS[3], time + ARGV[3], ARGV[7])
+    redis.pcall('PEXPIRE', KEYS[3], ARGV[3])
+  elseif ARGV[7] ~= '' then
+    redis.call('ZREM', KEYS[3], ARGV[7])
+  end
+  return {redis.call('PTTL', why), owner}
+end
+local fence = ARGV[4] ~= '0' and redis.call('GET', KEYS[4]) or '0'
 local is_lower = tonumber(fence) < tonumber(ARGV[4])
 redis.call('SET', KEYS[1], ARGV[1], 'PX', ARGV[2])
-if is_lower then redis.call('SET', KEYS[3], ARGV[4], 'PX', ARGV[5]) end
+if ARGV[7] ~= '' then
+  redis.call('DEL', KEYS[2])
+  redis.call('ZREM', KEYS[3], ARGV[7])
+end
+if is_lower then redis.call('SET', KEYS[4], ARGV[4], 'PX', ARGV[5]) end
 return {'OK', fence}
 """
+)
 EXTEND = """
 -- KEYS[1] lock; ARGV[1] token, [2] ms of the lease; returns whether the lock was its
 if redis.call('GET', KEYS[1]) ~= ARGV[1] then return 0 end
 return redis.call('PEXPIRE', KEYS[1], ARGV[2])
 """
-RELEASE = """
--- KEYS[1] lock, [2] mark of waiters, [3] bell; ARGV[1] token, [2] ms that the bell sounds; returns
--- whether the lock was its
+RELEASE = (
+    """
+-- KEYS[1] lock, [2] for whom it is reserved, [3] waiters, [4] bell; ARGV[1] token, [2] ms that the
+-- bell sounds, [3] ms that the lock is reserved for who hears it, or 0 for no bell; returns whether
+-- the lock was its
 if redis.call('GET', KEYS[1]) ~= ARGV[1] then return 0 end
 redis.call('DEL', KEYS[1])
-if redis.call('EXISTS', KEYS[2]) == 1 and redis.call('LLEN', KEYS[3]) == 0 then
-  redis.call('RPUSH', KEYS[3], ARGV[1])
-  redis.call('PEXPIRE', KEYS[3], ARGV[2])
+if ARGV[3] == '0' or redis.call('EXISTS', KEYS[3]) == 0 then return 1 end
+"""
+    + _CLOCK
+    + """
+redis.call('ZREMRANGEBYSCORE', KEYS[3], '-inf', time)
+if redis.call('ZCARD', KEYS[3]) > 0 then
+  redis.call('SET', KEYS[2], ARGV[1], 'PX', ARGV[3])
+  redis.call('DEL', KEYS[4])
+  redis.call('RPUSH', KEYS[4], ARGV[1])
+  redis.call('PEXPIRE', KEYS[4], ARGV[2])
 end
 return 1
 """
+)
 LEFT = """
 -- KEYS[1] lock; ARGV[1] token; returns the ms left of the lease if it is its, else 0
 if redis.call('GET', KEYS[1]) ~= ARGV[1] then return 0 end
@@ -110,6 +155,15 @@ local fence = redis.call('GET', KEYS[2]) or '0'
 if tonumber(fence) < tonumber(ARGV[2]) then redis.call('SET', KEYS[2], ARGV[2], 'PX', ARGV[3]) end
 return fence
 """
+
+
+class Waiter:
+    """Who waits for a lock: what the masters know of it, and what it has heard."""
+
+    def __init__(self) -> None:
+        self.name = token_hex(8)
+        self.gone = ""  # the token whose release it has heard
+        self.is_known = False
 
 
 class Held(NamedTuple):
@@ -240,25 +294,42 @@ class RedlockPlans(Primitive):
         self, blocking: bool, timeout: float, raises: bool | None = None
     ) -> Steps[Grant | Refusal]:
         deadline = _deadline(blocking, timeout)
-        is_first, seconds, gone = True, self._patience, None
-        while True:
-            outcome = yield from self._attempt(seconds, not is_first, raises)
-            if isinstance(outcome, Grant):
-                return outcome
-            if is_first and len(self._masters) - len(outcome.failures) < self._majority:
-                _logger.warning("%r got no majority of votes: %s", self, outcome.failures)
-            left = deadline - now()
-            if left <= 0:
-                return outcome
-            if not is_first:
-                gone = yield from self._wait(outcome, left, gone)
-            is_first = False
-            seconds = min(self._patience, max(deadline - now(), _LEAST_PATIENCE))
+        outcome = yield from self._attempt(self._patience, None, raises)
+        if isinstance(outcome, Grant) or not blocking:
+            return outcome
+        if len(self._masters) - len(outcome.failures) < self._majority:
+            _logger.warning("%r got no majority of votes: %s", self, outcome.failures)
+        waiter = Waiter()
+        try:
+            return (yield from self._awaited(waiter, outcome, deadline, raises))
+        finally:
+            if waiter.is_known:
+                forget = ("ZREM", f"{self.key}~waiting", waiter.name)
+                yield from Poll(self._masters, forget, self._patience, insist=True)
 
-    def _attempt(self, seconds: float, waits: bool, raises: bool | None) -> Steps[Grant | Refusal]:
-        token, began = token_hex(20), now()
+    def _awaited(
+        self, waiter: Waiter, refusal: Refusal, deadline: float, raises: bool | None
+    ) -> Steps[Grant | Refusal]:
+        """Try again until the lock is granted, or for the last time at *deadline*."""
+        while (left := deadline - now()) > 0:
+            if waiter.is_known:
+                yield from self._wait(waiter, refusal, left)
+                left = deadline - now()
+            waiter.is_known = left > 0
+            seconds = min(self._patience, max(left, _LEAST_PATIENCE))
+            outcome = yield from self._attempt(seconds, waiter, raises)
+            if isinstance(outcome, Grant):
+                waiter.is_known = False
+                return outcome
+            refusal = outcome
+        return refusal
+
+    def _attempt(
+        self, seconds: float, waiter: Waiter | None, raises: bool | None
+    ) -> Steps[Grant | Refusal]:
+        token, began = token_hex(_TOKEN_BYTES), now()
         proposal = self._proposed() if self.fencing else 0
-        request = self._request(token, waits, proposal)
+        request = self._request(token, waiter, proposal)
         enough = self._settled(_is_granted)
         asked = Poll(self._masters, request, seconds, enough=enough, keep=True)
         grant = Grant(token, self._until(began), asked)
@@ -280,14 +351,18 @@ class RedlockPlans(Primitive):
         yield from self._give_back(token, asked, votes)
         return refusal
 
-    def _request(self, token: str, waits: bool, proposal: int) -> tuple[Argument, ...]:
+    def _request(self, token: str, waiter: Waiter | None, proposal: int) -> tuple[Argument, ...]:
         lease = _ms(self.auto_release_time)
-        if not (waits or self.fencing or self.delayed_restart):
-            return ("SET", self.key, token, "NX", "PX", lease)
-        wait = _ms(self.retry_delay + _GRACE) if waits else "0"
+        if not (waiter or self.fencing or self.delayed_restart):
+            return evaluate(TRY, self._keys("reserved"), (token, lease))
+        wait = _ms(self.retry_delay + _GRACE) if waiter and waiter.is_known else "0"
         up = str(-int(-self.auto_release_time // 1)) if self.delayed_restart else "0"
-        args = (token, lease, wait, str(proposal), str(_FENCE_MS), up)
-        return evaluate(ACQUIRE, (self.key, f"{self.key}~waiting", f"{self.key}~fence"), args)
+        who = (waiter.name, waiter.gone) if waiter else ("", "")
+        args = (token, lease, wait, str(proposal), str(_FENCE_MS), up, *who)
+        return evaluate(ACQUIRE, self._keys("reserved", "waiting", "fence"), args)
+
+    def _keys(self, *companions: str) -> tuple[str, ...]:
+        return (self.key, *(f"{self.key}~{name}" for name in companions))
 
     def _proposed(self) -> int:
         """Return what is likely to be higher than all fencing tokens so far."""
@@ -328,22 +403,25 @@ class RedlockPlans(Primitive):
         ((owner, votes),) = Counter(owners).most_common(1) or [(b"", 0)]
         return _text(owner) if votes >= self._majority else None
 
-    def _wait(self, refusal: Refusal, left: float, gone: str | None) -> Steps[str | None]:
-        """Wait until the lock is released, or may have run out; return who was heard releasing it.
+    def _wait(self, waiter: Waiter, refusal: Refusal, left: float) -> Steps[None]:
+        """Wait until the lock is released, or may have run out.
 
         If nobody has it, or only who is *gone* and has not come round all masters yet: a moment.
         """
         moment = min(left, uniform(0, _SCATTER))  # noqa: S311 - no secret
-        if refusal.owner in (None, gone):
+        if refusal.owner in (None, waiter.gone):
             yield from Pause(moment)
-            return gone
-        seconds = max(min(left, self.retry_delay, *refusal.seconds), 0.001)
+            return
+        # Holders of pottery 3.0 ring no bell.
+        rings = len(refusal.owner) == 2 * _TOKEN_BYTES
+        longest = self.retry_delay if rings else uniform(0, _SILENCE)  # noqa: S311 - as above
+        seconds = max(min(left, longest, *refusal.seconds), 0.001)
         listen = ("BLPOP", f"{self.key}~bell", f"{seconds:.3f}")
         vote: Any
         (vote,) = yield from Poll((refusal.bell,), listen, seconds + _GRACE)
         if isinstance(vote, Exception):
             yield from Pause(moment)
-        return _text(vote[1]) if isinstance(vote, list) else None
+        waiter.gone = _heard(vote)
 
     def _hold(self, grant: Grant) -> None:
         if self.auto_renew or self.on_lost:
@@ -359,8 +437,10 @@ class RedlockPlans(Primitive):
             for master, vote, yes in zip(self._masters, votes, granted, strict=True)
             if yes or isinstance(vote, Exception)
         ]
+        # Who had a majority kept others waiting at the bell; so may have who was interrupted.
+        rings = sum(granted) >= self._majority or all(type(vote) is Unanswered for vote in votes)
         if masters:
-            yield from self._released(token, asked, masters, None)
+            yield from self._released(token, asked, masters, rings=rings)
 
     # --- holding
 
@@ -447,7 +527,7 @@ class RedlockPlans(Primitive):
         """Extend the lease if that can be; if not, it is tried again until the time runs out."""
         try:
             yield from self._extended(grant, raises=False)
-        except Exception as trouble:
+        except Exception as trouble:  # noqa: BLE001 - nobody else would hear of the loss then
             _logger.warning("%r was not renewed in full: %s", self, trouble)
 
     def _asked(
@@ -516,7 +596,7 @@ class RedlockPlans(Primitive):
         try:
             votes = yield from self._released(token, asked, self._masters, enough)
         except BaseException:
-            yield from self._released(token, asked, self._masters, None)
+            yield from self._released(token, asked, self._masters)
             raise
         finally:
             with suppress(ValueError):
@@ -533,10 +613,13 @@ class RedlockPlans(Primitive):
         token: str,
         asked: Poll,
         masters: Sequence[Any],
-        enough: Callable[[Sequence[Any]], bool] | None,
+        enough: Callable[[Sequence[Any]], bool] | None = None,
+        *,
+        rings: bool = True,
     ) -> Poll:
-        keys = (self.key, f"{self.key}~waiting", f"{self.key}~bell")
-        command = evaluate(RELEASE, keys, (token, _ms(self.retry_delay)))
+        keys = self._keys("reserved", "waiting", "bell")
+        reserved = _ms(_RESERVED) if rings else "0"
+        command = evaluate(RELEASE, keys, (token, _ms(self.retry_delay), reserved))
         # The bell rings at the first master; until then the others should have let go as well.
         masters, seconds = masters[::-1], self._patience
         return Poll(masters, command, seconds, enough=enough, behind=asked, insist=True)
@@ -601,6 +684,11 @@ def _is_fence(vote: Any) -> bool:
     return isinstance(vote, bytes)
 
 
+def _heard(vote: Any) -> str:
+    """Return the token that a bell told of, '' if it did not ring."""
+    return "" if vote is None or isinstance(vote, Exception) else _text(vote[1])
+
+
 def _text(token: bytes) -> str:
     # Of whatever kind, since anybody may have set the key.
     return token.decode(errors="backslashreplace")
@@ -661,7 +749,8 @@ class Redlock(RedlockPlans, Sync):
       forgotten who held the lock. This takes the right to INFO.
 
     Stored as a string at `redlock:` + *key* on every master, which is the token of who holds it and
-    expires; besides, for a short time, `~waiting` and `~bell`, and `~fence` if *fencing*.
+    expires; besides, while somebody waits, `~waiting`, `~bell` and `~reserved`, and `~fence` if
+    *fencing*.
 
     Differs from `threading.Lock`: it ends by itself; `locked` tells how long this object still
     holds it; `release` raises ReleaseUnlockedLock if it is not held any more, which is a

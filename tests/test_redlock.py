@@ -674,9 +674,8 @@ def test_user_without_the_right_to_scripts_is_told(five_servers):
             "plain", enabled=True, nopass=True, keys=["*"], commands=["+@all", "-@scripting"]
         )
         lock = Redlock(key="plain", masters={server.client(username="plain", password="x")})
-        assert lock.acquire()
         with pytest.raises(NoPermissionError):
-            lock.release()
+            lock.acquire()
         admin.acl_deluser("plain")
 
 
@@ -866,6 +865,59 @@ def test_release_wakes_who_waits(masters):
         thread.join(5)
         assert got == [True]
         waiter.release()
+
+
+def test_who_has_heard_of_the_release_gets_the_lock_before_who_released_it(masters):
+    for count in (1, 5):
+        holder = Redlock(key="printer", masters=masters[:count])
+        waiter = Redlock(key="printer", masters=masters[:count])
+        holder.acquire()
+        got = []
+        thread = threading.Thread(target=lambda w=waiter, g=got: g.append(w.acquire(timeout=20)))
+        thread.start()
+        wait_for(lambda: masters[0].exists(f"{KEY}~waiting"))
+        time.sleep(0.1)
+        holder.release()
+        assert holder.acquire(blocking=False) is False
+        thread.join(5)
+        assert got == [True]
+        assert holder.owner()
+        waiter.release()
+
+
+def test_nothing_is_kept_for_waiters_who_have_left(colour):
+    holder, waiter = colour.lock(), colour.lock()
+    colour.run(holder.acquire())
+    assert colour.run(waiter.acquire(timeout=0.1)) is False
+    colour.run(holder.release())
+    assert colour.run(holder.owner()) is None
+    assert colour.run(holder.acquire(blocking=False)) is True
+
+
+def test_waiter_that_was_cancelled_is_forgotten(five_servers, masters):
+    async def main():
+        clients = [asynchronous.Redis.from_url(server.url) for server in five_servers]
+        holder, waiter = (AIORedlock(key="printer", masters=clients) for _ in range(2))
+        await holder.acquire()
+        waiting = asyncio.create_task(waiter.acquire())
+        await asyncio.sleep(0.2)
+        waiting.cancel()
+        await asyncio.wait([waiting])
+        await holder.release()
+        assert await holder.acquire(blocking=False)
+        for client in clients:
+            await (client.aclose() if hasattr(client, "aclose") else client.close())
+
+    asyncio.run(main())
+
+
+def test_lock_that_is_kept_for_nobody_is_free_in_a_moment(masters):
+    for client in masters:
+        client.set(f"{KEY}~reserved", "somebody", px=50)
+    lock = Redlock(key="printer", masters=masters)
+    assert lock.owner() is None
+    assert lock.acquire(blocking=False) is False
+    assert seconds(lambda: lock.acquire(timeout=5)) < 1
 
 
 def test_lost_wake_up_is_made_up_for(masters):
