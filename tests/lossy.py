@@ -24,6 +24,7 @@ class LossyProxy:
         self._upstream = host, port
         self._listener = socket.create_server(("127.0.0.1", 0))
         self.port = self._listener.getsockname()[1]
+        self._sockets: list[socket.socket] = []
         self.to_lose = 0
         self.to_spare = 0
         threading.Thread(target=self._accept, daemon=True).start()
@@ -32,7 +33,7 @@ class LossyProxy:
         return self
 
     def __exit__(self, *_: object) -> None:
-        close(self._listener)  # which ends the thread that accepts, too
+        close(self._listener, *self._sockets)  # which ends the threads, too
 
     def lose_replies(self, count: int, *, after: int = 0) -> None:
         self.to_spare = after
@@ -43,6 +44,7 @@ class LossyProxy:
             while True:
                 client, _ = self._listener.accept()
                 server = socket.create_connection(self._upstream)
+                self._sockets += [client, server]
                 sent = [b""]
                 for pump in (self._commands, self._replies):
                     threading.Thread(target=pump, args=(client, server, sent), daemon=True).start()
