@@ -16,7 +16,8 @@ from uuid import uuid4
 class Caller:
     """Who performs an operation; from `lease` until `free` no other operation has it.
 
-    After an operation that failed it is not freed: its last command may be on its way still.
+    After an operation that failed it is not freed, for its last command may be on its way still;
+    unless the server has answered a later one.
     """
 
     __slots__ = ("may_hold", "name", "number")

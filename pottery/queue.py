@@ -358,6 +358,8 @@ class QueuePlans(Base, Generic[T]):
         vote = yield from RETURN.aside(self.redis, *self._return(caller), PATIENCE)
         if not isinstance(vote, Exception):
             _dispel(caller)
+            caller.number += 1
+            caller.free()
 
     def _settle(self) -> Steps[None]:
         """Give back what was left in doubt."""

@@ -316,6 +316,17 @@ def test_item_that_is_no_json_stays_the_first(redis, text):
     assert items_of(it) == ["good"]
 
 
+def test_item_that_is_no_json_leaves_no_more_records_however_often_it_is_met(redis):
+    it = RedisSimpleQueue(redis=redis, key="q")
+    redis.xadd("q", {"item": "{"})
+    for _ in range(50):
+        with pytest.raises(DecodeError):
+            it.get()
+    it.put(1)
+    assert it.qsize() == 2
+    assert len(redis.keys("q~*")) == 2  # the record and the item
+
+
 def test_entry_without_an_item_stays_where_it_is(redis):
     it = RedisSimpleQueue(redis=redis, key="q")
     entry = redis.xadd("q", {"strange": "fields", "a": "b"})
