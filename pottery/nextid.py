@@ -48,9 +48,10 @@ _PATIENCE = 1.0
 # Seconds, by its own clock, after which a master that forgot may learn: those in which older
 # replies may be counted, those from the first to the last reply of a round, and one for rounding.
 _SETTLED = 3
-# Seconds, about, between tries where too few masters answered. A poll leaves those that hung alone
-# for as long as it waited for them, and that must have gone by before the last try.
-_PAUSE = 0.6 * _PATIENCE
+# Seconds before the second try where too few masters answered: connections may have been old ones.
+# Then before further tries: a poll leaves masters that hung alone for as long as it waited.
+_MOMENT = 0.02
+_PAUSE = 1.1 * _PATIENCE
 # Pauses between rounds that others won are doubled so often, at most.
 _DOUBLINGS = 6
 
@@ -245,7 +246,7 @@ class NextIdPlans(Primitive):
         """Wait for masters to come back, unless that was tried often enough."""
         if failed >= self.num_tries:
             raise QuorumNotAchieved(self.key, self._masters, said.reasons())
-        yield from Pause(_PAUSE * (0.9 + 0.2 * random()))  # noqa: S311 - no secret
+        yield from Pause((_MOMENT if failed == 1 else _PAUSE) * (1 + random() / 10))  # noqa: S311 - no secret
 
     # --- rounds
 
