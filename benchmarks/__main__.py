@@ -18,6 +18,7 @@ from redis import asyncio as asynchronous
 from redis.utils import HIREDIS_AVAILABLE
 
 from benchmarks.consumers import results
+from benchmarks.ids import id_pairs
 from benchmarks.locks import lock_pairs
 from benchmarks.pairs import all_pairs, asynchronous_pairs
 from pottery import InefficientAccessWarning
@@ -78,7 +79,8 @@ def main() -> None:
         servers = [stack.enter_context(RedisServer()) for _ in range(5)]
         masters = [stack.enter_context(server.client()) for server in servers]
         redis, client = masters[0], asynchronous.Redis.from_url(servers[0].url)
-        for pair in chain(all_pairs(redis), asynchronous_pairs(redis, client), lock_pairs(masters)):
+        pairs = (all_pairs(redis), asynchronous_pairs(redis, client))
+        for pair in chain(*pairs, lock_pairs(masters), id_pairs(masters)):
             if options.only in pair.name:
                 ratio, ours, theirs = measure(pair, options.rounds)
                 print(f"{pair.name:28} {ratio:6.2f} {ours * 1e6:9.1f} µs {theirs * 1e6:9.1f} µs")

@@ -87,6 +87,10 @@ class Primitive(Front):
         return frozenset(self._masters)
 
     def __repr__(self) -> str:
+        """Return a text with the key as it is at the masters.
+
+        O(1); 0 round trips; atomic.
+        """
         return f"<{type(self).__name__} key={self.key}>"
 
     def __reduce__(self) -> NoReturn:

@@ -18,6 +18,7 @@ from pottery import (
     AIOBloomFilter,
     AIOCachedOrderedDict,
     AIOHyperLogLog,
+    AIONextId,
     AIORedisCounter,
     AIORedisDeque,
     AIORedisDict,
@@ -27,6 +28,7 @@ from pottery import (
     BloomFilter,
     CachedOrderedDict,
     HyperLogLog,
+    NextId,
     RedisCounter,
     RedisDeque,
     RedisDict,
@@ -614,6 +616,50 @@ def test_operation_of_a_cache_takes_the_round_trips_that_it_says(
             target("0")
         with commands(redis) as sent:
             call(target)
+    assert len(sent) == cost(function).trips, sent
+
+
+# --- IDs, at one master
+
+ID_CALLS = {
+    "__init__": lambda ids: type(ids)(key="new", masters=ids.masters),
+    "__iter__": iter,
+    "__next__": next,
+    "__aiter__": aiter,
+    "__anext__": anext,
+    "__repr__": repr,
+    "reset": lambda ids: ids.reset(),
+}
+ID_OPERATIONS = [
+    pytest.param(kind, name, function, id=f"{kind.__name__}.{name}")
+    for kind in (NextId, AIONextId)
+    for name, function in operations(kind)
+]
+
+
+async def await_ids(call, url, commands, redis):
+    async with asynchronous.Redis.from_url(url) as client:
+        ids = AIONextId(masters=[client])
+        await anext(ids)
+        with commands(redis) as sent:
+            result = call(ids)
+            if inspect.isawaitable(result):
+                await result
+    return sent
+
+
+@pytest.mark.parametrize(("kind", "name", "function"), ID_OPERATIONS)
+def test_operation_of_ids_takes_the_round_trips_that_it_says(
+    kind, name, function, redis, server, commands
+):
+    call = ID_CALLS[name]
+    if kind is AIONextId:
+        sent = asyncio.run(await_ids(call, server.url, commands, redis))
+    else:
+        ids = NextId(masters=[redis])
+        next(ids)
+        with commands(redis) as sent:
+            call(ids)
     assert len(sent) == cost(function).trips, sent
 
 

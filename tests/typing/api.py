@@ -22,6 +22,7 @@ from pottery import (
     AIOBloomFilter,
     AIOCachedOrderedDict,
     AIOHyperLogLog,
+    AIONextId,
     AIORedisCounter,
     AIORedisDeque,
     AIORedisDict,
@@ -35,6 +36,7 @@ from pottery import (
     DecodeError,
     HyperLogLog,
     KeyExistsError,
+    NextId,
     OutcomeUnknown,
     RedisCounter,
     RedisDeque,
@@ -354,6 +356,22 @@ async def timers() -> None:
         assert_type(timer, ContextTimer)
     async with ContextTimer() as timer:
         assert_type(timer.elapsed(), int)
+
+
+def ids(numbers: NextId) -> None:
+    assert_type(NextId(key="k", masters=[client], batch=10), NextId)
+    assert_type(next(numbers), int)
+    assert_type(iter(numbers), NextId)
+    assert_type(numbers.reset(), None)
+    assert_type(numbers.masters, frozenset[Any])
+    as_iterator: Iterator[int] = numbers
+    assert_type(list(zip("ab", as_iterator, strict=False)), list[tuple[str, int]])
+
+
+async def asynchronous_ids(numbers: AIONextId) -> None:
+    assert_type(await anext(numbers), int)
+    assert_type(await numbers.reset(), None)
+    assert_type([number async for number in numbers], list[int])
 
 
 def locks(lock: Redlock) -> None:
