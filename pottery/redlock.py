@@ -25,6 +25,8 @@ from secrets import token_hex
 from typing import TYPE_CHECKING, Any, NamedTuple, ParamSpec, TypeVar, cast
 from weakref import ref
 
+from redis.exceptions import ResponseError
+
 from pottery._plan import Async, Pause, Sync, operation
 from pottery._poll import Poll, Unanswered
 from pottery._quorum import Primitive, evaluate, now
@@ -178,6 +180,7 @@ class Refusal(NamedTuple):
 
     failures: list[Exception]
     owner: str | None  # who holds a majority
+    is_hopeless: bool  # so few masters vote that nobody can get it now
     seconds: list[float]  # until enough leases have run out, if that is known
     bell: Any  # the master that rings when the lock is released
 
@@ -380,8 +383,9 @@ class RedlockPlans(Primitive):
 
         def enough(votes: Sequence[Any]) -> bool:
             yes = sum(map(is_yes, votes))
-            open_ = sum(type(vote) is Unanswered for vote in votes)
-            return yes >= majority or yes + open_ < majority
+            no = sum(not isinstance(vote, Exception) for vote in votes) - yes
+            # A failure is no vote: without one it is not known yet whether the lock is taken.
+            return yes >= majority or no > len(votes) - majority
 
         return enough
 
@@ -397,7 +401,9 @@ class RedlockPlans(Primitive):
         # So many leases have to run out until the masters that are free are a majority.
         wanted = max(self._majority - (len(votes) - len(held) - len(failures)), 1)
         left = sorted(one.seconds for one in held.values())
-        return Refusal(failures, owner, left[wanted - 1 : wanted], next(iter(held), None))
+        is_hopeless = len(held) + sum(map(_is_granted, votes)) < self._majority
+        bell = next(iter(held), None)
+        return Refusal(failures, owner, is_hopeless, left[wanted - 1 : wanted], bell)
 
     def _elected(self, owners: Iterable[bytes]) -> str | None:
         ((owner, votes),) = Counter(owners).most_common(1) or [(b"", 0)]
@@ -408,7 +414,8 @@ class RedlockPlans(Primitive):
 
         If nobody has it, or only who is *gone* and has not come round all masters yet: a moment.
         """
-        moment = min(left, uniform(0, _SCATTER))  # noqa: S311 - no secret
+        scatter = self._patience if refusal.is_hopeless else _SCATTER
+        moment = min(left, uniform(0, scatter))  # noqa: S311 - no secret
         if refusal.owner in (None, waiter.gone):
             yield from Pause(moment)
             return
@@ -419,8 +426,8 @@ class RedlockPlans(Primitive):
         listen = ("BLPOP", f"{self.key}~bell", f"{seconds:.3f}")
         vote: Any
         (vote,) = yield from Poll((refusal.bell,), listen, seconds + _GRACE)
-        if isinstance(vote, Exception):
-            yield from Pause(moment)
+        if isinstance(vote, Exception):  # without a bell, as this user may not listen, say
+            yield from Pause(seconds if isinstance(vote, ResponseError) else moment)
         waiter.gone = _heard(vote)
 
     def _hold(self, grant: Grant) -> None:

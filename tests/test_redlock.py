@@ -648,6 +648,43 @@ def test_majority_that_is_gone_is_told_in_time(colour, five_servers, fault):
     assert holders([server.client() for server in five_servers]) == [None] * 5
 
 
+def test_waiting_for_a_majority_that_is_gone_is_not_busy(colour, five_servers, masters):
+    with killed(*five_servers[:3]):
+        before = masters[4].info("stats")["total_commands_processed"]
+        assert not colour.run(colour.lock().acquire(timeout=2))
+        sent = masters[4].info("stats")["total_commands_processed"] - before
+        assert sent < 100
+    assert colour.run(colour.lock().acquire(timeout=2))
+
+
+def test_waiting_is_not_busy_for_a_user_who_may_not_hear_the_bell(five_servers, masters):
+    masters[0].acl_setuser(
+        "deaf", enabled=True, nopass=True, keys=["*"], commands=["+@all", "-blpop"]
+    )
+    deaf = five_servers[0].client(username="deaf", password="x")
+    masters[0].set(KEY, "somebody")
+    before = masters[0].info("stats")["total_commands_processed"]
+    assert not Redlock(key="printer", masters={deaf}, retry_delay=0.2).acquire(timeout=1)
+    assert masters[0].info("stats")["total_commands_processed"] - before < 50
+    masters[0].acl_deluser("deaf")
+
+
+def test_far_masters_are_heard_before_it_is_said_that_there_is_no_majority(five_servers, masters):
+    ports = [client.connection_pool.connection_kwargs["port"] for client in masters]
+    with (
+        killed(*five_servers[:2]),
+        Far("127.0.0.1", ports[3]) as one,
+        Far("127.0.0.1", ports[4]) as two,
+    ):
+        clients = [redis_py.Redis(port=port) for port in (*ports[:3], one.port, two.port)]
+        lock = Redlock(key="printer", masters=clients, raise_on_redis_errors=True)
+        assert lock.acquire()
+        for _ in range(5):
+            other = Redlock(key="printer", masters=clients, raise_on_redis_errors=True)
+            assert not other.acquire(blocking=False)
+        lock.release()
+
+
 def test_majority_that_dies_while_the_lock_is_held(colour, five_servers):
     lock = colour.lock(auto_release_time=2)
     colour.run(lock.acquire())
@@ -978,6 +1015,17 @@ def test_lost_replies_leave_nothing_behind_and_nobody_in_doubt(proxies, masters)
         for proxy in proxies:
             proxy.lose_replies(0)
         wait_for(lambda: holders(masters) == [None] * 5)
+
+
+class Far(LossyProxy):
+    """Keeps every reply back for 20 ms."""
+
+    def _replies(self, client, server, sent):
+        with suppress(OSError):
+            while data := server.recv(65536):
+                time.sleep(0.02)
+                client.sendall(data)
+        client.close()
 
 
 class Slow(LossyProxy):
