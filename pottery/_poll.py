@@ -30,7 +30,7 @@ from math import ceil
 from threading import Thread
 from time import monotonic
 from typing import TYPE_CHECKING, Any
-from weakref import WeakKeyDictionary
+from weakref import WeakKeyDictionary, ref
 
 from redis.backoff import NoBackoff
 from redis.exceptions import RedisError, ResponseError
@@ -74,7 +74,17 @@ class Poll:
     is over, though nobody hears what they say.
     """
 
-    __slots__ = ("args", "behind", "clients", "enough", "insist", "keep", "lines", "seconds")
+    __slots__ = (
+        "__weakref__",
+        "args",
+        "behind",
+        "clients",
+        "enough",
+        "insist",
+        "keep",
+        "lines",
+        "seconds",
+    )
 
     def __init__(  # noqa: PLR0913 - each is a word of the request
         self,
@@ -107,16 +117,23 @@ class Poll:
 class Line:
     """A connection outside of any pool, and how many replies are still to come over it."""
 
-    __slots__ = ("connection", "free_since", "unread")
+    __slots__ = ("connection", "free_since", "minder", "unread")
 
     def __init__(self, connection: Any) -> None:
         self.connection = connection
         self.unread = 0
         self.free_since = 0.0
+        self.minder: asyncio.Task[None] | None = None
 
     def is_doubtful(self) -> bool:
         """Return whether so much time has passed that the server may have hung up."""
         return monotonic() - self.free_since > _STILL_GOOD
+
+    def take(self) -> None:
+        """Take over from who minds the line while it is kept."""
+        minder, self.minder = self.minder, None
+        if minder:
+            minder.cancel()
 
 
 def _connection(client: Any, seconds: float, read_timeout: float | None) -> Any:
@@ -155,6 +172,14 @@ class _Store:
             self.dialled = now
         self.dialling += 1
         return now
+
+    def put_back(self, line: Line) -> bool:
+        """Keep *line* for the next poll; return whether there was room for it."""
+        if len(self.free) >= _MOST_FREE:
+            return False
+        line.free_since = monotonic()
+        self.free.append(line)
+        return True
 
     def hold(self, task: asyncio.Task[Any]) -> None:
         self.tasks.add(task)
@@ -439,10 +464,7 @@ class _Blocking(_Counting):
 
 
 def _put_back(store: _Store, line: Line) -> None:
-    if len(store.free) < _MOST_FREE:
-        line.free_since = monotonic()
-        store.free.append(line)
-    else:
+    if not store.put_back(line):
         line.connection.disconnect()
 
 
@@ -532,6 +554,7 @@ class _LoopStores:
                 await asyncio.gather(*tasks, return_exceptions=True)
                 while store.free:
                     await store.free.pop().connection.disconnect(nowait=True)
+            _loops.pop(asyncio.get_running_loop(), None)  # to which `keeper` holds on
 
 
 async def _loop_store(client: Any) -> _Store:
@@ -561,6 +584,7 @@ class _Awaiting(_Counting):
         super().__init__(poll)
         for client in poll.clients:  # now, since a task may be cancelled before it has begun
             if line := self.line_behind(client):
+                line.take()
                 self.lines[client] = line
         self.tasks = [asyncio.create_task(self.ask(client)) for client in poll.clients]
 
@@ -620,9 +644,9 @@ class _Awaiting(_Counting):
             await asyncio.wait(waiting)
         for client, line in self.lines.items():
             if not line.unread:
-                (await _loop_store(client)).free.append(line)
+                await _put_back_awaiting(await _loop_store(client), line)
             elif self.poll.keep:
-                self.poll.lines[client] = line
+                await _keep(client, line, self.poll)
             else:
                 await line.connection.disconnect(nowait=True)
 
@@ -631,7 +655,7 @@ async def _line(client: Any, poll: Poll) -> Line:
     store = await _loop_store(client)
     while store.free:
         line = store.free.pop()
-        if await _is_quiet(line.connection):
+        if not line.is_doubtful() or await _is_quiet(line.connection):
             return line
         await line.connection.disconnect(nowait=True)
     if not store.may_dial(poll):
@@ -645,6 +669,32 @@ async def _line(client: Any, poll: Poll) -> Line:
         raise
 
 
+async def _put_back_awaiting(store: _Store, line: Line) -> None:
+    if not store.put_back(line):
+        await line.connection.disconnect(nowait=True)
+
+
+async def _keep(client: Any, line: Line, poll: Poll) -> None:
+    """Keep a line with *poll*, until one that follows takes it."""
+    poll.lines[client] = line
+    loop, forgotten = asyncio.get_running_loop(), asyncio.Event()
+    keeper = ref(poll, lambda _: loop.call_soon_threadsafe(forgotten.set))
+    line.minder = asyncio.create_task(_mind(client, line, keeper, forgotten))
+    (await _loop_store(client)).hold(line.minder)
+
+
+async def _mind(client: Any, line: Line, keeper: ref[Poll], forgotten: asyncio.Event) -> None:
+    """Hang up a line that is kept when its poll is forgotten, or the event loop is shut down."""
+    try:
+        await forgotten.wait()
+    finally:
+        if line.minder:  # nobody has taken it
+            poll = keeper()
+            if poll:
+                del poll.lines[client]
+            await line.connection.disconnect(nowait=True)
+
+
 async def _insist(client: Any, poll: Poll) -> None:
     store = await _loop_store(client)
     dialling = asyncio.create_task(_dial_awaiting(client, store, poll.seconds))
@@ -655,7 +705,7 @@ async def _finish(dialling: asyncio.Task[Line], store: _Store, poll: Poll) -> No
     with suppress(*FAILURES):
         line = await dialling
         if not poll.insist or await _tell(line, poll):
-            store.free.append(line)
+            await _put_back_awaiting(store, line)
 
 
 async def _tell(line: Line, poll: Poll) -> bool:

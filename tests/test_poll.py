@@ -78,6 +78,13 @@ def resume(server):
     os.kill(server.pid, signal.SIGCONT)
 
 
+def wait_until(condition):
+    deadline = time.monotonic() + 2
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.005)
+
+
 def seconds(function):
     began = time.monotonic()
     function()
@@ -166,10 +173,54 @@ def test_poll_that_asks_nothing_and_does_not_wait_hangs_up(colour, five_servers)
     with five_servers[0].client() as client:
         assert client.info("clients")["blocked_clients"] == 1
         colour.perform(Poll(clients, (), 0, behind=wait))
-        deadline = time.monotonic() + 2
-        while client.info("clients")["blocked_clients"]:
-            assert time.monotonic() < deadline
+        wait_until(lambda: not client.info("clients")["blocked_clients"])
     assert not wait.lines
+
+
+@pytest.mark.parametrize("is_forgotten", [True, False])
+def test_line_that_is_kept_is_hung_up_when_nobody_follows(five_servers, is_forgotten):
+    clients = [asynchronous.Redis.from_url(five_servers[0].url)]
+    wait = Poll(clients, ("BLPOP", "bell", "5"), 0.05, keep=True)
+
+    async def keep(wait):
+        await poll_awaiting(wait)
+        assert wait.lines
+        if is_forgotten:
+            del wait
+            await asyncio.sleep(0.01)
+
+    polls = [wait]
+    del wait
+    asyncio.run(keep(polls.pop() if is_forgotten else polls[0]))
+    gc.collect()  # so that what was not closed is reported here
+    assert not any(poll.lines for poll in polls)
+    with five_servers[0].client() as client:
+        wait_until(lambda: not client.info("clients")["blocked_clients"])
+
+
+def test_poll_follows_in_another_event_loop(five_servers):
+    clients = [asynchronous.Redis.from_url(five_servers[0].url)]
+    wait = Poll(clients, ("BLPOP", "bell", "5"), 0.05, keep=True)
+    asyncio.run(poll_awaiting(wait))
+    assert asyncio.run(poll_awaiting(Poll(clients, ("PING",), 1, behind=wait))) == [b"PONG"]
+
+
+def test_event_loops_are_forgotten_when_they_are_over(five_servers):
+    clients = [asynchronous.Redis.from_url(server.url) for server in five_servers]
+    for _ in range(3):
+        assert asyncio.run(poll_awaiting(Poll(clients, ("PING",), 1))) == [b"PONG"] * 5
+    gc.collect()
+    assert not any(loop.is_closed() for loop in _poll._loops)
+
+
+def test_few_lines_are_kept_of_many_polls_at_once(five_servers):
+    async def main():
+        clients = [asynchronous.Redis.from_url(five_servers[0].url)]
+        polls = (poll_awaiting(Poll(clients, ("BLPOP", "x", "0.3"), 5)) for _ in range(100))
+        await asyncio.gather(*polls)
+        return len((await _poll._loop_store(clients[0])).free)
+
+    assert 0 < asyncio.run(main()) <= _poll._MOST_FREE
 
 
 def test_line_that_broke_is_not_kept(colour, five_servers):
