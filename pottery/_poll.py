@@ -157,19 +157,20 @@ class _Store:
         self.free: deque[Line] = deque()
         self.tasks: set[asyncio.Task[Any]] = set()
         self.dialling = 0
-        self.dialled = 0.0
+        self.let_in = 0.0  # when anybody was last, or it was begun to dial
         self.shunned_until = 0.0
         self.failure: Exception = Unanswered()
 
     def may_dial(self, poll: Poll) -> bool:
-        now = monotonic()
-        hopeless = self.dialling >= _MOST_DIALLING and now - self.dialled > _PATIENCE
-        return (poll.insist or now >= self.shunned_until) and not hopeless
+        return poll.insist or monotonic() >= self.shunned_until
+
+    def may_spare_a_thread(self) -> bool:
+        return self.dialling < _MOST_DIALLING or monotonic() - self.let_in < _PATIENCE
 
     def begin_dialling(self) -> float:
         now = monotonic()
         if not self.dialling:
-            self.dialled = now
+            self.let_in = now
         self.dialling += 1
         return now
 
@@ -259,6 +260,7 @@ def _dial(client: Any, seconds: float) -> Line:
     try:
         connection = _connection(client, seconds, seconds)
         connection.connect()
+        store.let_in = monotonic()
     except BaseException as error:
         if connection is not None:
             connection.disconnect()
@@ -382,7 +384,7 @@ class _Blocking(_Counting):
 
     def may_dial(self, client: Any) -> bool:
         store = _store(client)
-        may = store.may_dial(self.poll)
+        may = store.may_dial(self.poll) and store.may_spare_a_thread()
         if not may:
             self.count(client, store.failure)
         return may

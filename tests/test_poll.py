@@ -315,6 +315,21 @@ def test_cancelled_poll_leaves_no_reply_for_the_next(five_servers):
     assert asyncio.run(main()) == 0
 
 
+@pytest.mark.parametrize("insist", [False, True])
+def test_busy_event_loop_is_not_taken_for_a_server_that_lets_nobody_in(five_servers, insist):
+    async def main():
+        async with asynchronous.Redis.from_url(five_servers[0].url) as client:
+            polls = [Poll([client], ("PING",), 5) for _ in range(20)]
+            others = [asyncio.create_task(poll_awaiting(poll)) for poll in polls]
+            while (await _poll._loop_store(client)).dialling < len(others):
+                await asyncio.sleep(0)
+            time.sleep(0.1)  # the work of other tasks
+            assert await poll_awaiting(Poll([client], ("PING",), 5, insist=insist)) == [b"PONG"]
+            assert await asyncio.gather(*others) == [[b"PONG"]] * len(others)
+
+    asyncio.run(main())
+
+
 def test_steps_show_what_they_are():
     assert repr(Poll((None,), ("PING",), 1)) == "Poll(1 clients, ('PING',))"
     assert repr(Pause(0.5)) == "Pause(0.5)"
