@@ -20,7 +20,8 @@ The rules of this file, which is the only clever one:
 5.  Replies arrive as redis-py's parser gives them, bytes undecoded, for RESP2 and RESP3 alike; the
     client's response callbacks and `decode_responses` are not in between.
 6.  What a pool is not made for, to wait and to ask many servers at once, is a `Poll`: see _poll.py.
-7.  An error is thrown into the plan, at the `yield`: it may recover, or clean up and re-raise.
+7.  An error is thrown into the plan, at the `yield`: it may recover, or clean up and re-raise. That
+    is done to the end, even if the task is cancelled once more.
 8.  Inside a plan `self.add(x)` would perform: plans are composed from undecorated `_methods`.
 """
 
@@ -85,7 +86,7 @@ Steps: TypeAlias = "Generator[Any, Any, T]"
 ABANDONED: dict[Any, deque[str]] = {}
 
 # What goes on in the background of event loops, which themselves keep no hold of it.
-_TASKS: set[asyncio.Task[None]] = set()
+_TASKS: set[asyncio.Task[Any]] = set()
 # The event loop in which each asynchronous pool was used last.
 _LOOPS: WeakKeyDictionary[Any, asyncio.AbstractEventLoop] = WeakKeyDictionary()
 
@@ -563,8 +564,10 @@ class Async(Front):
             return result
         return await self._drive(iter(plan))
 
-    async def _drive(self, steps: Steps[T]) -> T:
+    async def _drive(self, steps: Steps[T], cancelled: BaseException | None = None) -> T:
         go_on: Callable[[], Step] = partial(next, steps)
+        if cancelled:
+            go_on = partial(steps.throw, cancelled)
         while True:
             try:
                 step = go_on()
@@ -575,7 +578,22 @@ class Async(Front):
             except BaseException as error:
                 if _is_over(steps):
                     raise
+                if isinstance(error, asyncio.CancelledError):
+                    return await self._clean_up(steps, error)
                 go_on = partial(steps.throw, error)
+
+    async def _clean_up(self, steps: Steps[T], cancelled: asyncio.CancelledError) -> T:
+        """Let a plan that was cancelled go on to its end, though the task be cancelled again.
+
+        As it will be, time after time, in a cancel scope of anyio: Starlette uses them.
+        """
+        task = asyncio.create_task(self._drive(steps, cancelled))
+        _TASKS.add(task)
+        task.add_done_callback(_TASKS.discard)
+        try:
+            return await asyncio.shield(task)
+        except asyncio.CancelledError:
+            raise cancelled from None  # the same one, by which a scope knows its own
 
     async def _follow(self, step: Step) -> Any:
         if isinstance(step, Op):

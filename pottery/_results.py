@@ -8,6 +8,7 @@ gets an entry, which all see that wait there.
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass
 from logging import getLogger
 from math import ceil, isfinite
@@ -297,10 +298,15 @@ class CachePlans(Base):
         """Let the next one compute. The error on its way matters more than one in here."""
         if not call.token or call.is_away:
             return
+        keys, args = self._flight(call), (call.token,)
         try:
-            yield from GIVE_UP(self._flight(call), (call.token,))
+            yield from GIVE_UP(keys, args)
         except (RedisError, OSError):
             logger.debug("a lease was not given back", exc_info=True)
+        except BaseException:  # interrupted, again perhaps
+            with suppress(RedisError, OSError):
+                yield from GIVE_UP(keys, args)
+            raise
 
     def _flight(self, call: Call) -> tuple[str | bytes, str | bytes]:
         """Return the keys of who computes, and of where it is told that they are done."""

@@ -1042,6 +1042,27 @@ def test_cancelled_task_lets_the_next_one_compute(server, redis):
     in_a_loop(server, body)
 
 
+def test_task_that_is_cancelled_time_after_time_lets_the_next_one_compute(server, redis):
+    async def body(client):
+        @redis_cache(redis=client, key="k", single_flight=True)
+        async def f():
+            await asyncio.sleep(60)
+
+        for turns in range(40):  # so that each await is met, as by a cancel scope of anyio
+            redis.script_flush()  # or the first attempt to clean up is enough
+            task = asyncio.create_task(f())
+            await asyncio.sleep(0 if turns % 2 else 0.02)
+            for _ in range(turns):
+                await asyncio.sleep(0)
+            while not task.done():
+                task.cancel()
+                await asyncio.sleep(0)
+            await asyncio.sleep(0.02)
+            assert not redis.keys("k~flight:*"), turns
+
+    in_a_loop(server, body)
+
+
 def test_asynchronous_exception_passes_through_unchained(server, redis):
     async def body(client):
         for options in ({}, {"single_flight": True}):
