@@ -7,7 +7,7 @@ PIP    := $(BIN)/pip install -qq --disable-pip-version-check
 READY  := $(VENV)/ready
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test test-wire lint format types docs bench check clean
+.PHONY: help install demo demo-web test test-wire lint format types docs bench check clean
 
 help:  ## show this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 12
@@ -23,6 +23,9 @@ $(READY): pyproject.toml constraints.txt
 
 demo: $(READY)  ## index the standard library into Redis, and ask it questions
 	$(BIN)/python examples/index_stdlib.py
+
+demo-web: $(READY)  ## serve a web application by two workers, put it under load, and check it
+	$(BIN)/python examples/web_load.py
 
 test: $(READY)  ## run the tests: all with coverage, or those of ARGS='-k queue'
 	$(BIN)/python -m pytest $(or $(ARGS),--cov)

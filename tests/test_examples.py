@@ -1,4 +1,4 @@
-"""The demonstration, run as `make demo` runs it, and disturbed."""
+"""The demonstrations, run as `make demo` and `make demo-web` run them, and disturbed."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import os
 import signal
 import subprocess
 import sys
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from time import monotonic, sleep
 
@@ -15,14 +15,15 @@ import pytest
 pytest.importorskip("rich")
 
 DEMO = Path(__file__).parents[1] / "examples" / "index_stdlib.py"
+WEB = DEMO.with_name("web_load.py")
 KEYS = "pottery-demo:*"
 
 
 @contextmanager
-def demo(*arguments, url=""):
+def demo(*arguments, url="", program=DEMO):
     """Start the demonstration, with the server at *url* or one of its own."""
     process = subprocess.Popen(
-        [sys.executable, "-W", "error", str(DEMO), *arguments],
+        [sys.executable, "-W", "error", str(program), *arguments],
         env={**os.environ, "REDIS_URL": url, "COLUMNS": "80", "PYTHONIOENCODING": "utf-8"},
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
@@ -90,3 +91,49 @@ def test_death_of_a_worker_is_told(redis, server):
     assert process.returncode == 1
     assert err.strip().endswith("died (-9), and its file is lost")
     assert redis.keys() == []
+
+
+@pytest.mark.slow
+def test_web_application_keeps_its_numbers_right_under_load(redis, server):
+    for module in ("httpx", "starlette", "uvicorn"):
+        pytest.importorskip(module)
+    redis.set("mine", 1)
+
+    with demo("500", url=server.url, program=WEB) as process:
+        out, err = process.communicate(timeout=60)
+
+    assert (process.returncode, err) == (0, ""), out
+    numbers = dict(line.rsplit(": ", 1) for line in out.splitlines())
+    numbers = {what.strip(): number for what, number in numbers.items()}
+    assert numbers["reports made"] == "12"
+    assert numbers["pieces sold"] == numbers["orders on record"] == "200"
+    assert numbers["requests counted"] == "1000"
+    assert 0 < int(numbers["the greedy one served"]) <= 200
+    assert redis.keys() == [b"mine"]
+    assert workers(server.url) == []
+
+
+@pytest.mark.slow
+def test_ctrl_c_ends_web_application_without_noise_or_traces(redis, server):
+    for module in ("httpx", "starlette", "uvicorn"):
+        pytest.importorskip(module)
+    with demo(url=server.url, program=WEB) as process:
+        wait_until(lambda: redis.keys(f"{KEYS}:orders"))
+        os.killpg(process.pid, signal.SIGINT)
+        _, err = process.communicate(timeout=60)
+
+    assert (process.returncode, err) == (130, "")
+    assert redis.keys() == []
+    assert workers(server.url) == []
+
+
+def workers(url):
+    """Return the processes that serve the web application with the server at *url*."""
+    psutil = pytest.importorskip("psutil")
+    found = []
+    for process in psutil.process_iter():
+        with suppress(psutil.Error):
+            environment = process.environ()
+            if "SHOP" in environment and environment.get("REDIS_URL") == url:
+                found.append(process)
+    return found
