@@ -598,6 +598,19 @@ def test_asynchronous_dict_refuses_to_set_what_is_not_awaited(server, redis):
     assert not redis.exists("k")
 
 
+def test_leaving_async_with_unlinks_a_temporary_cache_and_no_other(server, redis):
+    async def body(where):
+        async with AIOCachedOrderedDict(redis_client=where["redis_client"]) as temporary:
+            await temporary.set("a", 1)
+            assert redis.dbsize() == 1
+        assert redis.dbsize() == 0
+        async with AIOCachedOrderedDict(**where) as kept:
+            await kept.set("a", 1)
+
+    in_a_loop(server, body)
+    assert redis.exists("k")
+
+
 def test_asynchronous_dict_needs_a_client_of_its_colour(redis):
     with pytest.raises(TypeError, match="asyncio"):
         AIOCachedOrderedDict(redis_client=redis)
