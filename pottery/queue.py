@@ -24,7 +24,7 @@ from contextlib import suppress
 from math import inf
 from queue import SimpleQueue
 from time import monotonic
-from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast
+from typing import TYPE_CHECKING, Any, Generic, NamedTuple, TypeVar, cast
 
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import TimeoutError as RedisTimeoutError
@@ -147,9 +147,20 @@ return redis.call('XLEN', KEYS[1]) + redis.call('ZCARD', KEYS[2])
     repeatable=True,
 )
 
-# Takes that may have happened although nobody got the item: client, key, caller. For the next
-# operation of this process on the same queue to give back.
-DOUBTS: deque[tuple[Any, str | bytes, Caller]] = deque()
+
+class Doubt(NamedTuple):
+    """A take that may have happened although nobody got the item."""
+
+    client: Any
+    key: str | bytes
+    # Of the caller as it was then: by now it may be busy with something else.
+    name: str
+    number: str
+    following: str
+
+
+# For the next operation of this process on the same queue to give back.
+DOUBTS: deque[Doubt] = deque()
 
 
 class QueuePlans(Base, Generic[T]):
@@ -239,7 +250,7 @@ class QueuePlans(Base, Generic[T]):
             yield from self._settle()
         caller = Caller.lease()
         caller.number += 1
-        yield from _surely(PUT, self._keys(caller)[:4], (caller.count(), text))
+        yield from _surely(PUT, self._keys(caller.name)[:4], (caller.count(), text))
         caller.free()
 
     def _get(self, seconds: float) -> Steps[T]:
@@ -254,9 +265,11 @@ class QueuePlans(Base, Generic[T]):
                 return item  # at once: from here on, an interrupt loses it
         except BaseException as error:
             if caller.may_hold:
-                DOUBTS.append((self.redis, self.key, caller))
+                now, following = caller.count(), caller.count(1)
+                doubt = Doubt(self.redis, self.key, caller.name, now, following)
+                DOUBTS.append(doubt)
                 if not isinstance(error, GeneratorExit):  # which says that nobody takes steps now
-                    yield from self._give_back(caller)
+                    yield from self._give_back(doubt, caller)
             raise
         caller.free()
         raise QueueEmptyError(self.redis, self.key)
@@ -315,7 +328,7 @@ class QueuePlans(Base, Generic[T]):
         was_asked = caller.may_hold
         caller.may_hold = True
         try:
-            reply = yield from _surely(TAKE, self._keys(caller), asked)
+            reply = yield from _surely(TAKE, self._keys(caller.name), asked)
         except OutcomeUnknown as error:
             raise error.__cause__ or error from None  # for what became of the item is seen to
         except FAILURES:
@@ -327,7 +340,7 @@ class QueuePlans(Base, Generic[T]):
         """Take the first item as `_take` does, but over a connection outside of the pool."""
         asked = self._ask(caller, how)
         caller.may_hold = True
-        vote = yield from TAKE.aside(self.redis, self._keys(caller), asked, PATIENCE)
+        vote = yield from TAKE.aside(self.redis, self._keys(caller.name), asked, PATIENCE)
         if not isinstance(vote, Exception):
             return self._read(caller, vote)
         try:
@@ -353,28 +366,28 @@ class QueuePlans(Base, Generic[T]):
 
     # --- giving back
 
-    def _give_back(self, caller: Caller) -> Steps[None]:
+    def _give_back(self, doubt: Doubt, caller: Caller) -> Steps[None]:
         """Give back what *caller* may hold, if that can be done at once."""
-        vote = yield from RETURN.aside(self.redis, *self._return(caller), PATIENCE)
+        vote = yield from RETURN.aside(self.redis, *self._return(doubt), PATIENCE)
         if not isinstance(vote, Exception):
-            _dispel(caller)
+            _dispel(doubt)
             caller.number += 1
             caller.free()
 
     def _settle(self) -> Steps[None]:
         """Give back what was left in doubt."""
-        for client, key, caller in list(DOUBTS):
-            if key == self.key and same_server(client, self.redis):
-                yield from RETURN(*self._return(caller))
-                _dispel(caller)
+        for doubt in list(DOUBTS):
+            if doubt.key == self.key and same_server(doubt.client, self.redis):
+                yield from RETURN(*self._return(doubt))
+                _dispel(doubt)
 
-    def _return(self, caller: Caller) -> tuple[Sequence[str | bytes], tuple[str, str]]:
-        _, record, waiting, bell, returned = self._keys(caller)
-        return (returned, record, waiting, bell), (caller.count(), caller.count(1))
+    def _return(self, doubt: Doubt) -> tuple[Sequence[str | bytes], tuple[str, str]]:
+        _, record, waiting, bell, returned = self._keys(doubt.name)
+        return (returned, record, waiting, bell), (doubt.number, doubt.following)
 
-    def _keys(self, caller: Caller) -> tuple[str | bytes, ...]:
+    def _keys(self, name: str) -> tuple[str | bytes, ...]:
         beside = self._companion
-        return self.key, beside(caller.name), beside("waiting"), beside("bell"), beside("returned")
+        return self.key, beside(name), beside("waiting"), beside("bell"), beside("returned")
 
 
 def _surely(script: Script, keys: Sequence[str | bytes], args: tuple[str, ...]) -> Steps[Any]:
@@ -405,11 +418,9 @@ def _is_none_left(error: Exception) -> bool:
     return str(error) == "Too many connections"
 
 
-def _dispel(caller: Caller) -> None:
-    for doubt in list(DOUBTS):
-        if doubt[-1] is caller:
-            with suppress(ValueError):  # another thread was quicker
-                DOUBTS.remove(doubt)
+def _dispel(doubt: Doubt) -> None:
+    with suppress(ValueError):  # somebody else was quicker
+        DOUBTS.remove(doubt)
 
 
 class RedisSimpleQueue(QueuePlans[T], Sync):

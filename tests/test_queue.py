@@ -7,6 +7,7 @@ import gc
 import inspect
 import os
 import queue
+import random
 import signal
 import subprocess
 import sys
@@ -509,7 +510,7 @@ def test_get_from_an_empty_queue_whose_reply_was_lost_takes_nothing_later(redis,
     caller = Caller.lease()
     caller.free()
     lossy.put(1)
-    late = iter(TAKE(lossy._keys(caller), (f"{caller.number - 1:016d}", "look")))
+    late = iter(TAKE(lossy._keys(caller.name), (f"{caller.number - 1:016d}", "look")))
     assert redis.execute_command(*next(late).args) is None
     assert lossy.get_nowait() == 1
 
@@ -889,6 +890,40 @@ def test_doubt_about_one_queue_is_no_matter_of_another(redis):
     assert it.qsize() == 1
     assert not DOUBTS
     assert items_of(it) == [1]
+
+
+# Cancelled while it is being opened, a connection may be left to the garbage collector.
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+@pytest.mark.slow
+def test_cancellations_of_many_consumers_lose_and_double_no_item(server, redis):
+    async def try_to_get(it, rng, got):
+        await asyncio.sleep(rng.random() * 0.002)
+        waits = it.get(timeout=rng.random() * 0.003) if rng.random() < 0.5 else it.get()
+        with suppress(asyncio.CancelledError, asyncio.TimeoutError, QueueEmptyError):
+            got.append(await asyncio.wait_for(waits, rng.random() * 0.02))
+
+    async def main():
+        rng, got, puts = random.Random(7), [], 0
+        client, other = (asynchronous.Redis.from_url(server.url) for _ in range(2))
+        it, producer = (AIORedisSimpleQueue(redis=one, key="q") for one in (client, other))
+        for _ in range(100):
+            consumers = [asyncio.create_task(try_to_get(it, rng, got)) for _ in range(20)]
+            for _ in range(12):
+                await producer.put(puts)
+                puts += 1
+                await asyncio.sleep(rng.random() * 0.0005)
+            await asyncio.wait(consumers)
+        found = len(got)
+        while not await it.empty():
+            got.append(await it.get(timeout=2))
+        await close(client)
+        await close(other)
+        return puts, found, got
+
+    puts, found, got = asyncio.run(main())
+    gc.collect()  # here, where its warnings are expected
+    assert found < puts
+    assert sorted(got) == [*range(puts)]
 
 
 @pytest.mark.slow
