@@ -274,7 +274,7 @@ class NextIdPlans(Primitive):
     def _teach(self, last: int, marks: Mapping[Any, bytes]) -> Steps[int]:
         """Put *last* in the place of *marks*; return how many masters have a number now."""
         votes: list[Any] = []
-        for mark in set(marks.values()):
+        for mark in dict.fromkeys(marks.values()):
             # To nobody else, who may get the same mark later: the command that brings it is slow.
             masters = [master for master in marks if marks[master] == mark]
             command = evaluate(TEACH, (self.key,), (str(last), mark))
@@ -343,7 +343,7 @@ class NextId(NextIdPlans, Sync):
     Masters must not evict keys (`maxmemory-policy noeviction`); to survive the loss of power of a
     majority they must write before they answer (`appendfsync always`). Where there are three or
     more, all of them must be there for the first ID.
-    Source: http://antirez.com/news/102
+    Source: The binary search of distributed programming, http://antirez.com/news/102
     """
 
     _bell = Bell

@@ -7,12 +7,14 @@ import gc
 import os
 import pickle
 import signal
-import threading
+import subprocess
+import sys
 import time
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager, suppress
 from itertools import count, islice
 from multiprocessing import get_context
+from pathlib import Path
 
 import pytest
 import redis.asyncio as asynchronous
@@ -159,6 +161,11 @@ def test_ids_begin_at_one_and_rise_by_one(one, redis):
     ids = one.ids()
     assert [one.take(ids) for _ in range(4)] == [1, 2, 3, 4]
     assert redis.get(KEY) == b"4"
+
+
+def test_ids_are_read_in_each_wire_mode(any_redis):
+    assert take(NextId(key="k", masters=[any_redis]), 2) == [1, 2]
+    assert take(NextId(key="k", masters=[any_redis]), 2) == [3, 4]
 
 
 def test_five_masters_give_the_same(five, masters):
@@ -633,51 +640,14 @@ def test_failure_of_one_who_asks_for_others_is_theirs_too(ids, five_servers):
         assert time.monotonic() - began < 8  # at most those before and those after
 
 
-class Stop(BaseException):
-    """Interrupts, as KeyboardInterrupt does, but no test runner."""
-
-
-# Interrupted within the opening of a socket, redis-py leaves the socket to the garbage collector.
-@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 @pytest.mark.slow
-def test_interrupt_of_one_who_asks_for_others_does_not_stop_them(ids):
-    def interrupt(*_):
-        raise Stop
-
-    next(ids)
-    stop, histories = threading.Event(), [[] for _ in range(4)]
-
-    def work(history):
-        while not stop.is_set():
-            history += take_and_note(ids, 10)
-
-    threads = [threading.Thread(target=work, args=(history,)) for history in histories]
-    for thread in threads:
-        thread.start()
-    previous = signal.signal(signal.SIGALRM, interrupt)
-    stops, mine = 0, []
-    try:
-        for number in range(1500):
-            try:
-                signal.setitimer(signal.ITIMER_REAL, 0.00002 + number % 40 * 0.00002)
-                mine += take_and_note(ids, 3)
-            except Stop:  # noqa: PERF203
-                stops += 1
-            finally:
-                with suppress(Stop):
-                    signal.setitimer(signal.ITIMER_REAL, 0)
-        before = [len(history) for history in histories]
-        time.sleep(0.5)
-        assert all(len(history) > done for history, done in zip(histories, before, strict=True))
-    finally:
-        signal.signal(signal.SIGALRM, previous)
-        stop.set()
-        for thread in threads:
-            thread.join(10)
-        gc.collect()
-    assert not any(thread.is_alive() for thread in threads)
-    assert stops > 300
-    assert_right([*mine, *(call for history in histories for call in history)])
+def test_interrupt_of_one_who_asks_for_others_does_not_stop_them(five_servers, masters):
+    program = Path(__file__).with_name("interrupted_ids.py")
+    urls = [server.url for server in five_servers]
+    done = subprocess.run([sys.executable, program, *urls], capture_output=True, check=True)
+    interrupts, stuck, wrong = map(int, done.stdout.split())
+    assert interrupts > 300
+    assert (stuck, wrong) == (0, 0)
 
 
 def test_cancelled_tasks_do_not_stop_the_others(five_servers, masters):
