@@ -23,6 +23,7 @@ The rules of this file, which is the only clever one:
 7.  An error is thrown into the plan, at the `yield`: it may recover, or clean up and re-raise. That
     is done to the end, even if the task is cancelled once more.
 8.  Inside a plan `self.add(x)` would perform: plans are composed from undecorated `_methods`.
+9.  Of a cluster client, a step goes to the pool of the server that has its key: see _cluster.py.
 """
 
 from __future__ import annotations
@@ -53,10 +54,12 @@ import redis.asyncio
 from redis.asyncio.client import Pipeline as AsyncPipeline
 from redis.backoff import NoBackoff
 from redis.client import Pipeline
+from redis.cluster import ClusterPipeline
 from redis.exceptions import (
     AuthenticationError,
     BusyLoadingError,
     ClusterDownError,
+    MovedError,
     NoPermissionError,
     ReadOnlyError,
     RedisError,
@@ -65,6 +68,18 @@ from redis.exceptions import (
 )
 from redis.retry import Retry
 
+from pottery._cluster import (
+    Route,
+    by_slot,
+    done,
+    drop_idle,
+    is_cluster,
+    known_nodes,
+    learn,
+    nodes_of,
+    ready,
+    server_of,
+)
 from pottery._poll import FAILURES, Poll, poll_awaiting, poll_blocking
 from pottery._wire import Argument, pack
 from pottery.exceptions import OutcomeUnknown
@@ -96,7 +111,7 @@ DEFAULT_URL = "redis://localhost:6379/0"
 _ANSWERS = (ResponseError, AuthenticationError, BusyLoadingError)
 # ... and of it what it says instead of running the command.
 _REFUSALS = (BusyLoadingError, TryAgainError, ClusterDownError)
-_PIPELINES = (Pipeline, AsyncPipeline)
+_PIPELINES = (Pipeline, AsyncPipeline, ClusterPipeline)
 # Seconds before each further attempt, None after the last. Every attempt connects first, and that
 # as patiently as the client is configured to.
 _PAUSES = (0.0, 0.02, 0.1, 0.5, 1.0, None)
@@ -253,6 +268,8 @@ class Front:
     redis: Any
     key: Any
     _client_type: type
+    _cluster_type: type
+    _takes_clusters = True
     _signal: Any
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
@@ -271,9 +288,11 @@ class Front:
         """Return *client*, or the default one for None; TypeError if it is none for this front."""
         if client is None:
             return _default_client(cls._client_type)
-        if not isinstance(client, cls._client_type) or isinstance(client, _PIPELINES):
-            wanted = f"{cls._client_type.__module__.partition('.client')[0]}.Redis"
-            raise TypeError(f"{cls.__name__} needs a {wanted} client, not {_describe(client)}")
+        wanted = (cls._client_type, cls._cluster_type)[: 2 if cls._takes_clusters else 1]
+        if not isinstance(client, wanted) or isinstance(client, _PIPELINES):
+            module = cls._client_type.__module__.partition(".client")[0]
+            kinds = " or ".join(f"{module}.{kind.__name__}" for kind in wanted)
+            raise TypeError(f"{cls.__name__} needs a {kinds} client, not {_describe(client)}")
         return client
 
     def _failure(self, op: Op[Any], error: Exception) -> Exception:
@@ -306,11 +325,23 @@ def _default_client(client_type: Any) -> Any:
 def same_server(one: Any, other: Any) -> bool:
     """Return whether two clients certainly use one database of one server, as one user.
 
-    A server may have many addresses, so False means only that nothing is known.
+    A server may have many addresses, so False means only that nothing is known. A cluster is one
+    server here; it is known by any of its nodes.
     """
-    if one is other or one.connection_pool is other.connection_pool:
+    if one is other:
+        return True
+    if is_cluster(one) or is_cluster(other):
+        return _same_cluster(one, other)
+    if one.connection_pool is other.connection_pool:
         return True
     return address(one) == address(other) is not None
+
+
+def _same_cluster(one: Any, other: Any) -> bool:
+    if not (is_cluster(one) and is_cluster(other)):
+        return False
+    user, other_user = (client.get_connection_kwargs().get("username") for client in (one, other))
+    return user == other_user and not known_nodes(one).isdisjoint(known_nodes(other))
 
 
 def address(client: Any) -> tuple[Any, ...] | None:
@@ -327,15 +358,31 @@ def unlink_briefly(client: Any, keys: list[str]) -> None:
 
     An asynchronous client has no event loop any more then, so its keys stay.
     """
-    if not keys or not isinstance(client, redis.Redis):
+    if not keys or not isinstance(client, (redis.Redis, redis.RedisCluster)):
         return
-    pool: Any = client.connection_pool
-    brief = {"socket_timeout": 1, "socket_connect_timeout": 1, "retry": Retry(NoBackoff(), 0)}
     with suppress(Exception):
-        connection = pool.connection_class(**{**pool.connection_kwargs, **brief})
-        connection.send_packed_command(pack(connection, ("UNLINK", *keys)))
-        connection.read_response()
-        connection.disconnect()
+        for pool, commands in _by_server(client, keys).items():
+            _send_briefly(pool, commands)
+
+
+def _by_server(client: Any, keys: list[str]) -> dict[Any, list[tuple[str, ...]]]:
+    """Return for the pool of each server the commands that unlink what it has of *keys*."""
+    commands: dict[Any, list[tuple[str, ...]]] = {}
+    for group in by_slot(client, keys):
+        unlink = ("UNLINK", *group)
+        at = server_of(client, unlink) if isinstance(client, redis.RedisCluster) else client
+        commands.setdefault(at.connection_pool, []).append(unlink)
+    return commands
+
+
+def _send_briefly(pool: Any, commands: list[tuple[str, ...]]) -> None:
+    brief = {"socket_timeout": 1, "socket_connect_timeout": 1, "retry": Retry(NoBackoff(), 0)}
+    connection = pool.connection_class(**{**pool.connection_kwargs, **brief})
+    for command in commands:
+        connection.send_packed_command(pack(connection, command))
+        with suppress(ResponseError):  # moved, say
+            connection.read_response()
+    connection.disconnect()
 
 
 def _was_refused(error: Exception) -> bool:
@@ -351,7 +398,7 @@ def _may_be_sent_again(op: Op[Any], error: Exception) -> bool:
     return op.repeatable
 
 
-def _sweep(names: deque[str]) -> Steps[None]:
+def _sweep(client: Any, names: deque[str]) -> Steps[None]:
     """Unlink the keys of temporary containers that are gone; keep their names if Redis is away."""
     keys: list[str] = []
     with suppress(IndexError):  # at the end, which another thread may have brought nearer
@@ -359,14 +406,17 @@ def _sweep(names: deque[str]) -> Steps[None]:
             keys.append(names.popleft())
     if not keys:
         return
+    groups = by_slot(client, keys)
     try:
-        yield from Op(("UNLINK", *keys), nothing, repeatable=True)
+        while groups:
+            yield from Op(("UNLINK", *groups[-1]), nothing, repeatable=True)
+            groups.pop()
     except NoPermissionError:
         pass  # a user who may not unlink them: trying for ever would help nobody
     except RedisError:
-        names.extend(keys)
+        names.extend(chain(*groups))
     except BaseException:
-        names.extend(keys)
+        names.extend(chain(*groups))
         raise
 
 
@@ -374,6 +424,7 @@ class Sync(Front):
     """Performs plans by blocking."""
 
     _client_type = redis.Redis
+    _cluster_type = redis.RedisCluster
 
     @staticmethod
     def _method(plan: operation[Any, Any, Any]) -> Any:
@@ -387,7 +438,7 @@ class Sync(Front):
 
     def _perform(self, plan: Plan[T]) -> T:
         if ABANDONED.get(self.redis):
-            self._drive(_sweep(ABANDONED[self.redis]))
+            self._drive(_sweep(self.redis, ABANDONED[self.redis]))
         if isinstance(plan, Op):  # nearly always: save the generator
             result: T = plan.read(self._send(plan))
             return result
@@ -412,7 +463,7 @@ class Sync(Front):
         if isinstance(step, Op):
             return self._send(step)
         if isinstance(step, Poll):
-            return poll_blocking(step)
+            return self._vote(step)
         return step.until.wait(step.seconds) if step.until else sleep(step.seconds)
 
     # What goes on beside the caller: a signal that others can wait for, and a plan of its own.
@@ -424,6 +475,8 @@ class Sync(Front):
 
     def _send(self, op: Op[Any]) -> Any:
         client = self.redis if op.client is None else op.client
+        if isinstance(client, redis.RedisCluster):
+            return self._send_around(client, op)
         for pause in _PAUSES:
             connection = self._lease(client.connection_pool)
             try:
@@ -441,6 +494,57 @@ class Sync(Front):
                 self._release(client.connection_pool, connection)
             sleep(pause)
         raise AssertionError  # pragma: no cover - the last pause is None
+
+    def _send_around(self, client: Any, op: Op[Any]) -> Any:
+        """Send *op* to the server of a cluster that has its key, wherever that may have gone."""
+        route = Route(client, op.args, _PAUSES)
+        while True:
+            try:
+                return self._exchange(route, op)
+            except FAILURES as error:
+                pause = route.pause(error, repeatable=_may_be_sent_again(op, error))
+                if pause is None:
+                    raise self._failure(op, error) if route.is_sent else error  # noqa: B904
+            sleep(pause)
+            try:
+                with suppress(Exception):  # nobody may know just now
+                    route.refresh()
+            except BaseException:
+                drop_idle(client)  # redis-py may have put one back in the middle of a reply
+                raise
+
+    def _exchange(self, route: Route, op: Op[Any]) -> Any:
+        pool = route.pool()
+        connection = self._lease(pool)
+        try:
+            if route.asks:
+                connection.send_packed_command(pack(connection, ("ASKING",)), check_health=False)
+                connection.read_response()
+            route.is_sent = True
+            connection.send_packed_command(pack(connection, op.args), check_health=False)
+            return connection.read_response(disable_decoding=True)
+        except ResponseError:
+            raise
+        except BaseException:
+            connection.disconnect()
+            raise
+        finally:
+            self._release(pool, connection)
+
+    @staticmethod
+    def _vote(poll: Poll) -> list[Any]:
+        client = next(iter(poll.clients), None)
+        if not isinstance(client, redis.RedisCluster):
+            return poll_blocking(poll)
+        try:
+            poll.clients = (server_of(client, poll.args),)
+        except RedisError as error:
+            return [error]
+        votes = poll_blocking(poll)
+        if isinstance(votes[0], MovedError):
+            with suppress(Exception):
+                learn(client, votes[0])
+        return votes
 
     @staticmethod
     def _lease(pool: Any) -> Any:
@@ -545,6 +649,7 @@ class Async(Front):
     """Performs plans by awaiting: line by line what `Sync` does."""
 
     _client_type = redis.asyncio.Redis
+    _cluster_type = redis.asyncio.RedisCluster
 
     @staticmethod
     def _method(plan: operation[Any, Any, Any]) -> Any:
@@ -558,7 +663,7 @@ class Async(Front):
 
     async def _perform(self, plan: Plan[T]) -> T:
         if ABANDONED.get(self.redis):
-            await self._drive(_sweep(ABANDONED[self.redis]))
+            await self._drive(_sweep(self.redis, ABANDONED[self.redis]))
         if isinstance(plan, Op):  # as in Sync
             result: T = plan.read(await self._send(plan))
             return result
@@ -599,7 +704,7 @@ class Async(Front):
         if isinstance(step, Op):
             return await self._send(step)
         if isinstance(step, Poll):
-            return await poll_awaiting(step)
+            return await self._vote(step)
         if step.until is None:
             return await asyncio.sleep(step.seconds)
         waiting = asyncio.create_task(step.until.wait())
@@ -618,6 +723,8 @@ class Async(Front):
 
     async def _send(self, op: Op[Any]) -> Any:
         client = self.redis if op.client is None else op.client
+        if isinstance(client, redis.asyncio.RedisCluster):
+            return await self._send_around(client, op)
         for pause in _PAUSES:
             connection = await self._lease(client.connection_pool)
             try:
@@ -635,6 +742,57 @@ class Async(Front):
                 await self._release(client.connection_pool, connection)
             await asyncio.sleep(pause)
         raise AssertionError  # pragma: no cover - the last pause is None
+
+    async def _send_around(self, client: Any, op: Op[Any]) -> Any:
+        """Send *op* to the server of a cluster that has its key, wherever that may have gone."""
+        route = Route(client, op.args, _PAUSES)
+        while True:
+            try:
+                _move_to_this_loop(nodes_of(client))
+                await ready(client)
+                return await self._exchange(route, op)
+            except FAILURES as error:
+                pause = route.pause(error, repeatable=_may_be_sent_again(op, error))
+                if pause is None:
+                    raise self._failure(op, error) if route.is_sent else error  # noqa: B904
+            await asyncio.sleep(pause)
+            with suppress(Exception):  # nobody may know just now
+                await done(route.refresh())
+
+    async def _exchange(self, route: Route, op: Op[Any]) -> Any:
+        pool = route.pool()
+        connection = await self._lease(pool)
+        try:
+            if route.asks:
+                await _write_to(connection, pack(connection, ("ASKING",)))
+                await connection.read_response()
+            route.is_sent = True
+            await _write_to(connection, pack(connection, op.args))
+            return await connection.read_response(disable_decoding=True)
+        except ResponseError:
+            raise
+        except BaseException:
+            await connection.disconnect(nowait=True)
+            raise
+        finally:
+            await self._release(pool, connection)
+
+    @staticmethod
+    async def _vote(poll: Poll) -> list[Any]:
+        client = next(iter(poll.clients), None)
+        if not isinstance(client, redis.asyncio.RedisCluster):
+            return await poll_awaiting(poll)
+        try:
+            _move_to_this_loop(nodes_of(client))
+            await ready(client)
+            poll.clients = (server_of(client, poll.args),)
+        except FAILURES as error:
+            return [error]
+        votes = await poll_awaiting(poll)
+        if isinstance(votes[0], MovedError):
+            with suppress(Exception):
+                await done(learn(client, votes[0]))
+        return votes
 
     @staticmethod
     async def _lease(pool: Any) -> Any:

@@ -97,7 +97,8 @@ class Poll:
         keep: bool = False,
         insist: bool = False,
     ) -> None:
-        self.clients = tuple(clients)
+        # Of a cluster client, what is still to come comes from the server that was asked.
+        self.clients: tuple[Any, ...] = tuple(clients) if args or behind is None else behind.clients
         self.args = args
         self.seconds = seconds
         self.enough = enough
@@ -657,7 +658,7 @@ async def _line(client: Any, poll: Poll) -> Line:
     store = await _loop_store(client)
     while store.free:
         line = store.free.pop()
-        if not line.is_doubtful() or await _is_quiet(line.connection):
+        if not line.is_doubtful() or await is_quiet(line.connection):
             return line
         await line.connection.disconnect(nowait=True)
     if not store.may_dial(poll):
@@ -742,7 +743,8 @@ async def _dial_awaiting(client: Any, store: _Store, seconds: float) -> Line:
     return Line(connection)
 
 
-async def _is_quiet(connection: Any) -> bool:
+async def is_quiet(connection: Any) -> bool:
+    """Return whether nothing is to be read from an idle connection, which is to be closed if so."""
     # redis-py 8 has a new name for it.
     can_read = getattr(connection, "can_read", None) or connection.can_read_destructive
     try:

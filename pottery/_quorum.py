@@ -61,6 +61,8 @@ class Primitive(Front):
     key: str
     # Only containers have a client of their own.
     redis: Any = None
+    # Replicas take over before they have heard everything, which would break promises.
+    _takes_clusters = False
     _prefix: str
 
     def __init__(self, key: object, masters: Iterable[Any], *, raise_on_redis_errors: bool) -> None:
@@ -73,7 +75,7 @@ class Primitive(Front):
 
     def _chosen(self, masters: Iterable[Any]) -> tuple[Any, ...]:
         """Return *masters* in the order of their addresses, the same one in all processes."""
-        if isinstance(masters, self._client_type):  # which looks like a sequence to iter()
+        if isinstance(masters, (self._client_type, self._cluster_type)):
             raise TypeError("masters must be an iterable of clients, not a client")
         chosen = {self._choose(master) for master in masters} or {self._choose(None)}
         for one, other in combinations(chosen, 2):

@@ -15,8 +15,9 @@ from typing import Any
 from uuid import uuid4
 from weakref import finalize
 
-from redis import Redis
+from redis import Redis, RedisCluster
 
+from pottery._cluster import is_cluster, slot, tag
 from pottery._plan import ABANDONED, same_server, unlink_briefly
 
 # The keys in use, each with the process that made it and the deque that it will end in.
@@ -24,9 +25,13 @@ _IN_USE: dict[str, tuple[int, deque[str]]] = {}
 _PROCESSES: set[int] = set()
 
 
-def temporary_key(container: object, client: Any) -> str:
-    """Return a new key for *container*, unlinked soon after the container is gone."""
-    key = f"pottery:{uuid4()}"
+def temporary_key(container: object, client: Any, beside: str | bytes = "") -> str:
+    """Return a new key for *container*, unlinked soon after the container is gone.
+
+    In a cluster it has the slot of the key *beside*, if that is given.
+    """
+    same_slot = f"{tag(slot(beside))}:" if beside and is_cluster(client) else ""
+    key = f"pottery:{same_slot}{uuid4()}"
     unlink_after(container, client, key)
     return key
 
@@ -62,7 +67,11 @@ def _abandoned_at(client: Any) -> deque[str]:
 
 def _is_replaced_by(client: Any, known: Any) -> bool:
     # Not a blocking one by an asynchronous one, which could unlink nothing at the end.
-    return isinstance(client, Redis) == isinstance(known, Redis) and same_server(client, known)
+    return _blocks(client) == _blocks(known) and same_server(client, known)
+
+
+def _blocks(client: Any) -> bool:
+    return isinstance(client, (Redis, RedisCluster))
 
 
 def _abandon(key: str) -> None:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, NoReturn, Protocol, TypeAlias, TypeVar
 from redis.exceptions import RedisError
 
 from pottery import _json
+from pottery._cluster import companion, is_cluster, slot
 from pottery._plan import Async, Front, Op, Sync, at, nothing, operation, same_server
 from pottery._script import Script
 from pottery._temporary import temporary_key
@@ -95,7 +96,9 @@ class Base(Front):
         """Return an empty temporary container of the same kind on the same client."""
         # Not by the class's own __init__, whose arguments in a subclass are unknown here.
         twin = type(self).__new__(type(self))
-        Base.__init__(twin, redis=self.redis)
+        twin.redis = self.redis
+        twin._is_temporary = True
+        twin.key = temporary_key(twin, self.redis, beside=self.key)
         return twin
 
     def _copied(self) -> Steps[Self]:
@@ -136,20 +139,24 @@ class Base(Front):
 
     def _companion(self, name: str) -> str | bytes:
         """Return the key of something that belongs to this container: *key*, and then *name*."""
+        if is_cluster(self.redis):
+            return companion(self.key, name)
         if isinstance(self.key, bytes):
             return self.key + f"~{name}".encode()
         return f"{self.key}~{name}"
 
-    def _is_beside(self, other: Base | Stored[Any]) -> bool:
-        """Return whether *other* is on this server, so that one command can use both."""
-        return same_server(self.redis, other.redis)
+    def _is_beside(self, other: Base) -> bool:
+        """Return whether one command can use both: *other* is on this server, in the same slot."""
+        if not same_server(self.redis, other.redis):
+            return False
+        return not is_cluster(self.redis) or slot(self.key) == slot(other.key)
 
-    def _through(self, other: Stored[Any], plan: Plan[T]) -> Plan[T]:
+    def _through(self, other: Base | Stored[Any], plan: Plan[T]) -> Plan[T]:
         """Return *plan*, which reads *other*, such that this front can perform it.
 
         What is on this server is read by this client, whatever the colour of its own.
         """
-        if self._is_beside(other):
+        if same_server(self.redis, other.redis):
             return plan
         if other._client_type is not self._client_type:
             kinds = type(self).__name__, type(other).__name__

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Generic, NamedTuple, TypeVar, cast
 import mmh3
 
 from pottery._json import encode_key, find_key
-from pottery._plan import Done, Op, at, nothing, operation, same
+from pottery._plan import Done, Op, nothing, operation, same, same_server
 from pottery._script import Script
 from pottery.base import MOST_ARGUMENTS, AIOContainer, Base, Container
 from pottery.exceptions import KeyExistsError
@@ -298,7 +298,7 @@ class BloomPlans(Base, Generic[T]):
             if self._is_beside(one):
                 keys.append(one.key)
             else:
-                bitmaps.append((yield from at(one.redis, one._read())))
+                bitmaps.append((yield from self._through(one, one._read())))
         more = (_merged(how, bitmaps),) if bitmaps else ()
         scratch = self._companion("scratch")
         yield from script((target, scratch, *keys), (how, *more), nothing)
@@ -331,7 +331,7 @@ class BloomPlans(Base, Generic[T]):
             keys = (self.key, other.key, self._companion("scratch"))
             return Overlap(*(yield from MEASURE(keys)))
         mine = _number((yield from self._read()))
-        theirs = _number((yield from at(other.redis, other._read())))
+        theirs = _number((yield from self._through(other, other._read())))
         return Overlap(mine.bit_count(), theirs.bit_count(), (mine & theirs).bit_count())
 
     def _equals(self, other: BloomPlans[Any]) -> Steps[bool]:
@@ -344,7 +344,7 @@ class BloomPlans(Base, Generic[T]):
         """Return whether *other* is a filter that can be reached from here, whatever its size."""
         if not _is_filter(other):
             return False
-        return other._client_type is self._client_type or self._is_beside(other)
+        return other._client_type is self._client_type or same_server(self.redis, other.redis)
 
     def _alike(self, other: object) -> BloomPlans[Any]:
         """Return *other* if it is a filter with which this one can be combined."""

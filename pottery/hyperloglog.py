@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast
 from redis.exceptions import RedisError
 
 from pottery._json import encode_key, find_key
-from pottery._plan import Done, Op, nothing, operation
+from pottery._plan import Done, Op, nothing, operation, same, same_server
 from pottery._script import Script
 from pottery.base import MOST_ARGUMENTS, AIOContainer, Base, Container
 from pottery.exceptions import KeyExistsError
@@ -41,6 +41,18 @@ redis.call('PFMERGE', unpack(KEYS))
 spread('PFADD', KEYS[1], ARGV)
 return 1
 """)
+
+# From another slot of a cluster, where one command cannot reach both.
+ABSORB = Script(
+    """
+-- KEYS[1] HyperLogLog, KEYS[2] scratch; ARGV[1] another as a string, whose elements are added
+redis.call('SET', KEYS[2], ARGV[1])
+local merged = redis.pcall('PFMERGE', KEYS[1], KEYS[2])
+redis.call('DEL', KEYS[2])
+return merged
+""",
+    repeatable=True,
+)
 
 # An element is put into a copy, which is made anew whenever that changed it. What is written is
 # gone at the end, so it need not reach replicas and the disk.
@@ -91,10 +103,11 @@ class HyperLogLogPlans(Base, Generic[T]):
         Raises RuntimeError if one is on another server.
         O(k); 1 round trip; atomic.
         """
-        keys, texts = yield from self._split(others)
+        keys, distant, texts = yield from self._split(others)
         if keys:
             yield from MERGE((self.key, *keys), texts[:MOST_ARGUMENTS])
             texts = texts[MOST_ARGUMENTS:]
+        yield from self._absorb(distant)
         yield from self._write("PFADD", texts, repeatable=True)
 
     @operation
@@ -127,31 +140,53 @@ class HyperLogLogPlans(Base, Generic[T]):
         self, others: Iterable[Elements[Any] | HyperLogLogPlans[Any]], redis: Any, key: str | bytes
     ) -> Steps[Self]:
         """Return a new HyperLogLog of the elements of this one and *others*."""
-        new = type(self).__new__(type(self))
-        Base.__init__(new, redis=self.redis if redis is None else redis, key=key)
-        keys, texts = yield from new._split((self, *others))
+        new = self._like() if redis is None and not key else self._at(redis or self.redis, key)
+        keys, distant, texts = yield from new._split((self, *others))
         first, rest = texts[:MOST_ARGUMENTS], texts[MOST_ARGUMENTS:]
         if new._is_temporary:
             yield from MERGE((new.key, *keys), first)
         elif not (yield from UNITE((new.key, *keys), first)):
             raise KeyExistsError(new.redis, new.key)
+        yield from new._absorb(distant)
         yield from new._write("PFADD", rest, repeatable=True)
+        return new
+
+    def _at(self, redis: Any, key: str | bytes) -> Self:
+        new = type(self).__new__(type(self))
+        Base.__init__(new, redis=redis, key=key)
         return new
 
     def _split(
         self, others: Iterable[Elements[Any] | HyperLogLogPlans[Any]]
-    ) -> Steps[tuple[list[str | bytes], list[str]]]:
-        """Return the keys of the HyperLogLogs among *others*, and the elements of the rest."""
+    ) -> Steps[tuple[list[str | bytes], list[bytes], list[str]]]:
+        """Return the keys of the HyperLogLogs among *others*, and the elements of the rest.
+
+        Those of other slots are read as strings.
+        """
         keys: list[str | bytes] = []
+        distant: list[bytes] = []
         rest: list[Elements[Any]] = []
         for other in others:
             if not _is_hyperloglog(other):
                 rest.append(other)
             elif self._is_beside(other):
                 keys.append(other.key)
+            elif same_server(self.redis, other.redis):
+                distant += yield from self._string_of(other)
             else:
                 raise RuntimeError(f"key {other.key!r} is on another server: Redis merges its own")
-        return keys, list(map(encode_key, (yield from self._all_taken(rest))))
+        return keys, distant, list(map(encode_key, (yield from self._all_taken(rest))))
+
+    @staticmethod
+    def _string_of(other: HyperLogLogPlans[Any]) -> Steps[list[bytes]]:
+        """Return *other* as a string, if it has any elements; an error if it is something else."""
+        yield from other._size()
+        raw = yield from Op(("GET", other.key), same, repeatable=True)
+        return [] if raw is None else [raw]
+
+    def _absorb(self, others: Iterable[bytes]) -> Steps[None]:
+        for raw in others:
+            yield from ABSORB((self.key, self._companion("scratch")), (raw,))
 
 
 def _is_hyperloglog(operand: object) -> TypeIs[HyperLogLogPlans[Any]]:

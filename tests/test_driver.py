@@ -325,12 +325,12 @@ def test_end_of_the_program_does_not_wait_for_a_stuck_server():
 
 @pytest.mark.parametrize("wrong", [Redis, "redis://localhost", object()])
 def test_what_is_no_client_is_refused_by_name(wrong):
-    with pytest.raises(TypeError, match=r"RedisSet needs a redis.Redis client, not"):
+    with pytest.raises(TypeError, match=r"RedisSet needs a redis.Redis or redis.RedisCluster"):
         RedisSet(redis=wrong, key="s")
 
 
 def test_client_of_the_other_colour_is_refused(redis):
-    with pytest.raises(TypeError, match=r"AIORedisSet needs a redis.asyncio.Redis client, not a"):
+    with pytest.raises(TypeError, match=r"a redis.asyncio.Redis or redis.asyncio.RedisCluster"):
         AIORedisSet(redis=redis, key="s")
 
 

@@ -188,7 +188,7 @@ def test_two_threads_may_unlink_at_once():
         def __bool__(self):
             return True
 
-    assert next(_sweep(Emptied()), None) is None
+    assert next(_sweep(None, Emptied()), None) is None
 
 
 def test_asynchronous_client_does_not_take_over_the_keys_of_a_blocking_one(redis, server):

@@ -17,6 +17,7 @@ MODULES = sorted(path.stem for path in PACKAGE.glob("*.py"))
 TIERS = [
     {"exceptions", "_json", "_wire", "testing", "timer"},
     {"_call_key", "_poll"},
+    {"_cluster"},
     {"_plan"},
     {"_caller", "_quorum", "_script", "_temporary", "_together"},
     {"base", "nextid"},
