@@ -7,7 +7,7 @@ PIP    := $(BIN)/pip install -qq --disable-pip-version-check
 READY  := $(VENV)/ready
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo demo-web test test-wire lint format types docs bench check clean
+.PHONY: help install demo demo-web test test-wire test-cluster lint format types docs bench check clean
 
 help:  ## show this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 12
@@ -34,6 +34,9 @@ test-wire: $(READY)  ## run the quick tests that use a client in each wire mode;
 	$(BIN)/python -m pytest -m 'not slow' --wire all $(ARGS)
 	HIREDIS=no $(BIN)/python -m pytest -m 'not slow' --wire resp2 $(ARGS)
 	HIREDIS=no $(BIN)/python -m pytest -m 'not slow' --wire resp3-decoded $(ARGS)
+
+test-cluster: $(READY)  ## run the quick tests that can use a cluster with a client of one
+	$(BIN)/python -m pytest -m 'not slow' --cluster $(ARGS)
 
 lint: $(READY)  ## look for mistakes and bad form
 	$(BIN)/ruff check

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 
 import pytest
 from colours import AWAITED, Awaited, why_not
-from redis import Redis
+from redis import Redis, RedisCluster
 
 from pottery.counter import RedisCounter
 from pottery.deque import RedisDeque
@@ -37,7 +37,7 @@ BIG = 10**30
 
 def types_of(redis: Any) -> dict[type, Any]:
     """Return ours for each builtin, in the colour of a client."""
-    return TYPES if isinstance(redis, Redis) else AWAITED
+    return TYPES if isinstance(redis, (Redis, RedisCluster)) else AWAITED
 
 
 def shape(value: Any) -> Any:

@@ -16,7 +16,9 @@ from contextlib import contextmanager
 from inspect import isawaitable
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from redis import RedisCluster
 from redis import asyncio as asynchronous
+from redis.asyncio.cluster import ClusterNode
 
 from pottery import AIORedisCounter, AIORedisDeque, AIORedisDict, AIORedisList, AIORedisSet
 from pottery.base import AIOContainer
@@ -46,7 +48,7 @@ class Loop:
 
     def __init__(self) -> None:
         self.loop = asyncio.new_event_loop()
-        self.clients: dict[str, asynchronous.Redis] = {}
+        self.clients: dict[str, Any] = {}
 
     def wait(self, coroutine: Any) -> Any:
         """Return what *coroutine* does."""
@@ -67,6 +69,8 @@ class Loop:
 
     def client(self, redis: Any) -> asynchronous.Redis:
         """Return an asynchronous client of the same database, in the same wire mode."""
+        if isinstance(redis, RedisCluster):
+            return self.cluster_client(redis)
         options = redis.connection_pool.connection_kwargs
         if repr(options) not in self.clients:
             names = ("host", "port", "db", "protocol", "decode_responses", "unix_socket_path")
@@ -75,6 +79,14 @@ class Loop:
                 same["unix_socket_path"] = options["path"]
             self.clients[repr(options)] = asynchronous.Redis(**same)
         return self.clients[repr(options)]
+
+    def cluster_client(self, redis: RedisCluster) -> asynchronous.RedisCluster:
+        """Return an asynchronous client of the same cluster."""
+        name = repr(redis.get_primaries())
+        if name not in self.clients:
+            nodes = [ClusterNode(node.host, node.port) for node in redis.get_primaries()]
+            self.clients[name] = asynchronous.RedisCluster(startup_nodes=nodes)
+        return self.clients[name]
 
     def close(self) -> None:
         for client in self.clients.values():

@@ -13,6 +13,8 @@ import sys
 import uuid
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 import pytest
@@ -25,7 +27,7 @@ from colours import Awaited, Loop
 from redis import asyncio as asynchronous
 from redis.utils import HIREDIS_AVAILABLE
 
-from pottery.testing import RedisServer, executable
+from pottery.testing import ClusterServer, RedisServer, executable
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -41,6 +43,26 @@ WIRES: dict[str, dict[str, Any]] = {
 # For the long suites that say little about the wire, those two that differ in everything.
 CORNERS = ["resp2", "resp3-decoded"]
 LONG = {"test_conformance", "test_costs", "test_cpython"}
+# What --cluster leaves out: fixtures that are of one server, and tests that need one, with reasons.
+NO_CLUSTER = {"any_redis", "commands", "five_servers", "lossy", "masters", "proxy", "server"}
+ONE_SERVER = {
+    "test_bloom::test_bitmap_is_that_of": "writes two keys by a command of its own",
+    "test_cache::test_interrupted_": "looks for keys beside the cache",
+    "test_cache::test_lost_repl": "puts a proxy in front of one server",
+    "test_cached_ordered_dict::test_lost_replies": "puts a proxy in front of one server",
+    "test_hyperloglog::test_lost_reply": "puts a proxy in front of one server",
+    "test_interrupts::": "its programs make clients of one server",
+    "test_nextid": "masters are servers, not clusters",
+    "test_queue::test_command_that_comes_again": "names keys beside the queue",
+    "test_queue::test_give_back_is_done_once": "names keys beside the queue",
+    "test_queue::test_idle_consumer": "counts the commands that one server ran",
+    "test_queue::test_item_that_is_no_json": "names keys beside the queue",
+    "test_queue::test_keys_beside": "names keys beside the queue",
+    "test_queue::test_records_are": "names keys beside the queue",
+    "test_queue::test_returned_items": "names keys beside the queue",
+    "test_queue::test_take_that_found_nothing": "names keys beside the queue",
+    "test_redlock": "masters are servers, not clusters",
+}
 # Taken away at once, so that a default client can never reach a server that is not the tests' own.
 GIVEN_URL = os.environ.pop("REDIS_URL", None)
 
@@ -52,6 +74,11 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         default=DEFAULT,
         help="how the fixture `redis` talks to the server; but for the default, "
         "only tests that use a client are run, and of `all` the long suites in two modes only",
+    )
+    parser.addoption(
+        "--cluster",
+        action="store_true",
+        help="let the fixture `redis` be a client of a cluster; only tests that can use it are run",
     )
 
 
@@ -77,6 +104,8 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    if config.getoption("cluster"):
+        items[:] = [item for item in items if can_use_a_cluster(item)]
     if config.getoption("wire") != DEFAULT:
         items[:] = [item for item in items if uses_a_wire(item)]
 
@@ -84,6 +113,14 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 def uses_a_wire(item: pytest.Item) -> bool:
     params = item.callspec.params if hasattr(item, "callspec") else {}
     return "redis" in params or "any_redis" in params
+
+
+def can_use_a_cluster(item: pytest.Item) -> bool:
+    wanted = set(getattr(item, "fixturenames", ()))
+    name = f"{Path(item.path).stem}::{item.name.partition('[')[0]}"
+    excluded = any(doctest in item.name for doctest in ("pottery.nextid", "pottery.redlock"))
+    excluded |= any(name.startswith(beginning) for beginning in ONE_SERVER)
+    return bool(wanted & {"redis", "cluster"}) and not wanted & NO_CLUSTER and not excluded
 
 
 class Server(Protocol):
@@ -125,9 +162,29 @@ def given_server(url: str) -> Iterator[Server]:
         client.flushdb()
 
 
+@pytest.fixture(scope="session")
+def cluster() -> Iterator[ClusterServer]:
+    """A cluster of three masters. Who moves a slot must move it back."""
+    with ClusterServer() as cluster:
+        yield cluster
+
+
 @pytest.fixture
-def redis(server: Server, request: pytest.FixtureRequest) -> Iterator[redis_py.Redis]:
-    """A client of an empty database: redis-py's default client, or as --wire says."""
+def cluster_redis(cluster: ClusterServer) -> Iterator[redis_py.RedisCluster]:
+    """A client of a cluster that is empty."""
+    with cluster.client() as client:
+        client.flushall(target_nodes="primaries")
+        client.keys = partial(client.keys, target_nodes="primaries")  # redis-py 8 asks but one node
+        yield client
+
+
+@pytest.fixture
+def redis(request: pytest.FixtureRequest) -> Iterator[Any]:
+    """A client of an empty database: redis-py's default client, or as --wire and --cluster say."""
+    server = request.getfixturevalue("server")
+    if request.config.getoption("cluster"):  # but for the default client, which is of the server
+        yield request.getfixturevalue("cluster_redis")
+        return
     with server.client(**WIRES.get(getattr(request, "param", DEFAULT), {})) as client:
         client.flushdb()
         yield client

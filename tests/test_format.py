@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 
 import pytest
+from redis import RedisCluster
 
 from pottery import (
     DecodeError,
@@ -25,6 +26,8 @@ ITEMS = [1, "x", None, 2.5, [1], {"b": 1, "a": 2}, "\ud800"]
 
 def raw_bytes(client):
     """Return a client of the same database that decodes nothing."""
+    if isinstance(client, RedisCluster):
+        return client
     options = {**client.connection_pool.connection_kwargs, "decode_responses": False}
     pool = type(client.connection_pool)(client.connection_pool.connection_class, **options)
     return type(client)(connection_pool=pool)

@@ -19,7 +19,7 @@ from time import monotonic, sleep
 
 import pytest
 from lossy import LossyProxy
-from redis import BlockingConnectionPool, ConnectionPool, Redis
+from redis import BlockingConnectionPool, ConnectionPool, Redis, RedisCluster
 from redis import asyncio as asynchronous
 from redis.backoff import ConstantBackoff, NoBackoff
 from redis.exceptions import ConnectionError as RedisConnectionError
@@ -106,6 +106,9 @@ def waiting(it, count=1, **options):
 
 
 def blocked(client):
+    if isinstance(client, RedisCluster):
+        nodes = client.info("clients", target_nodes="primaries").values()
+        return sum(int(node["blocked_clients"]) for node in nodes)
     return int(client.info("clients")["blocked_clients"])
 
 
