@@ -8,6 +8,7 @@ import os
 import signal
 import threading
 import time
+import warnings
 
 import pytest
 import redis.asyncio as asynchronous
@@ -61,9 +62,12 @@ def colour(request, five_servers):
         with server.client() as client:
             client.flushall()
     colour = request.param(five_servers)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ResourceWarning)
+        gc.collect()  # so that what other tests left is not reported here ...
     yield colour
     colour.close()
-    gc.collect()  # so that what was not closed is reported here
+    gc.collect()  # ... but what was not closed is
 
 
 @pytest.fixture

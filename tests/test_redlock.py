@@ -13,6 +13,7 @@ import sys
 import threading
 import time
 import unittest
+import warnings
 import weakref
 from contextlib import ExitStack, contextmanager, suppress
 from multiprocessing import get_context
@@ -82,9 +83,12 @@ class Awaiting:
 @pytest.fixture(params=[Blocking, Awaiting])
 def colour(request, five_servers, masters):
     colour = request.param(five_servers)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ResourceWarning)
+        gc.collect()  # so that what other tests left is not reported here ...
     yield colour
     colour.close()
-    gc.collect()  # so that what was not closed is reported here
+    gc.collect()  # ... but what was not closed is
 
 
 @contextmanager
