@@ -32,6 +32,8 @@ from time import monotonic
 from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary, ref
 
+import redis
+import redis.asyncio
 from redis.backoff import NoBackoff
 from redis.exceptions import RedisError, ResponseError
 from redis.exceptions import TimeoutError as RedisTimeoutError
@@ -52,6 +54,9 @@ _LAST_LOOK = 0.001
 # Seconds for which a free line need not be looked at before it is used.
 _STILL_GOOD = 0.1
 _ONCE = Retry(NoBackoff(), 0)
+# What tells pools of redis-py 7 and later that a server will be replaced. By it a line would keep its
+# own pool alive.
+_HANDLERS = ("maint_notifications_pool_handler", "oss_cluster_maint_notifications_handler")
 
 
 class Unanswered(RedisTimeoutError):
@@ -147,7 +152,17 @@ def _connection(client: Any, seconds: float, read_timeout: float | None) -> Any:
     }
     if not options.get("path"):  # which redis-py's connections of unix sockets may not be told
         options["socket_connect_timeout"] = seconds
+    if _is_of_a_cluster(options.get("redis_connect_func")):
+        del options["redis_connect_func"]
+    for name in _HANDLERS:
+        options.pop(name, None)
     return pool.connection_class(**options)
+
+
+def _is_of_a_cluster(on_connect: Any) -> bool:
+    # By it a line would keep its own client alive; it only says READONLY, to replicas.
+    owner = getattr(on_connect, "__self__", None)
+    return isinstance(owner, (redis.RedisCluster, redis.asyncio.RedisCluster))
 
 
 class _Store:

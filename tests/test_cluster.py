@@ -10,6 +10,7 @@ import subprocess
 import sys
 import threading
 import time
+import weakref
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
@@ -36,6 +37,7 @@ from pottery import (
     HyperLogLog,
     NextId,
     OutcomeUnknown,
+    QueueEmptyError,
     RedisCounter,
     RedisDeque,
     RedisDict,
@@ -823,3 +825,16 @@ def test_client_serves_several_event_loops_one_after_the_other(cluster):
     assert asyncio.run(add()) == first + 20
     assert asyncio.run(add_and_close()) == first + 40
     gc.collect()
+
+
+def test_client_that_is_forgotten_is_collected_though_somebody_waited_by_it(cluster):
+    client = cluster.client()
+    with pytest.raises(QueueEmptyError):
+        RedisSimpleQueue(redis=client, key="q").get(timeout=0.01)
+    client.close()
+    forgotten = weakref.ref(client)
+    del client
+    end = time.monotonic() + 5
+    while forgotten():
+        assert time.monotonic() < end
+        gc.collect()
