@@ -105,6 +105,13 @@ def one(request, server, redis):
 
 
 @pytest.fixture
+def awaiting(five_servers, masters):
+    colour = Awaiting([server.url for server in five_servers])
+    yield colour
+    colour.close()
+
+
+@pytest.fixture
 def ids(masters):
     return NextId(key="k", masters=masters)
 
@@ -160,7 +167,7 @@ def settled(monkeypatch):
 def test_ids_begin_at_one_and_rise_by_one(one, redis):
     ids = one.ids()
     assert [one.take(ids) for _ in range(4)] == [1, 2, 3, 4]
-    assert redis.get(KEY) == b"4"
+    assert int(redis.get(KEY)) == 4
 
 
 def test_ids_are_read_in_each_wire_mode(any_redis):
@@ -186,7 +193,7 @@ def test_it_is_its_own_iterator():
     assert aiter(later) is later
 
 
-def test_async_for_takes_ids(five):
+def test_async_for_takes_ids(awaiting):
     async def first_three(ids):
         taken = []
         async for one in ids:
@@ -195,13 +202,12 @@ def test_async_for_takes_ids(five):
                 break
         return taken
 
-    if isinstance(five, Awaiting):
-        assert five.run(first_three(five.ids())) == [1, 2, 3]
+    assert awaiting.run(first_three(awaiting.ids())) == [1, 2, 3]
 
 
 def test_default_client_and_key_are_used(redis):
     assert next(NextId()) == 1
-    assert redis.get("nextid:current") == b"1"
+    assert int(redis.get("nextid:current")) == 1
 
 
 def test_names_of_pottery_3_are_kept():
@@ -287,7 +293,7 @@ def test_ids_end_where_lua_cannot_tell_them_apart(one, redis):
     for _ in range(2):
         with pytest.raises(OverflowError, match="9007199254740991"):
             one.take(ids)
-    assert redis.get(KEY) == b"%d" % (2**53 - 1)
+    assert int(redis.get(KEY)) == 2**53 - 1
 
 
 @pytest.mark.parametrize("last", [2**53, 10**17, 10**400])
@@ -637,7 +643,7 @@ def test_failure_of_one_who_asks_for_others_is_theirs_too(ids, five_servers):
             for done in work:
                 with pytest.raises(QuorumNotAchieved):
                     done.result()
-        assert time.monotonic() - began < 8  # at most those before and those after
+        assert time.monotonic() - began < 15  # at most those before and those after
 
 
 @pytest.mark.slow
@@ -650,10 +656,8 @@ def test_interrupt_of_one_who_asks_for_others_does_not_stop_them(five_servers, m
     assert (stuck, wrong) == (0, 0)
 
 
-def test_cancelled_tasks_do_not_stop_the_others(five_servers, masters):
-    async def main():
-        clients = [asynchronous.Redis.from_url(server.url) for server in five_servers]
-        ids = AIONextId(key="k", masters=clients)
+def test_cancelled_tasks_do_not_stop_the_others(awaiting):
+    async def main(ids):
         taken = [await anext(ids)]
         for number in range(100):
             tasks = [asyncio.ensure_future(anext(ids)) for _ in range(6)]
@@ -663,26 +667,19 @@ def test_cancelled_tasks_do_not_stop_the_others(five_servers, masters):
             cancelled.cancel()
             taken += await asyncio.wait_for(asyncio.gather(*tasks), 10)
             await asyncio.wait([cancelled])
-        for client in clients:
-            await (client.aclose() if hasattr(client, "aclose") else client.close())
         return taken
 
-    taken = asyncio.run(main())
+    taken = awaiting.run(main(awaiting.ids()))
     assert len(taken) == 501
     assert taken == sorted(set(taken))  # tasks are served in the order in which they came
 
 
-def test_tasks_are_served_together(five_servers, masters, commands):
-    async def main():
-        clients = [asynchronous.Redis.from_url(server.url) for server in five_servers]
-        ids = AIONextId(key="k", masters=clients)
-        taken = [await anext(ids), *await asyncio.gather(*(anext(ids) for _ in range(100)))]
-        for client in clients:
-            await (client.aclose() if hasattr(client, "aclose") else client.close())
-        return taken
+def test_tasks_are_served_together(awaiting, masters, commands):
+    async def main(ids):
+        return [await anext(ids), *await asyncio.gather(*(anext(ids) for _ in range(100)))]
 
     with commands(masters[0]) as sent:
-        taken = asyncio.run(main())
+        taken = awaiting.run(main(awaiting.ids()))
     assert taken == list(range(1, 102))
     assert len(sent) <= 5
 
@@ -707,14 +704,12 @@ def test_batches_of_two_objects_do_not_overlap(five):
     assert taken[::2] == sorted(taken[::2])
 
 
-def test_tasks_share_batches(five):
-    if isinstance(five, Awaiting):
-        ids = five.ids(batch=10)
+def test_tasks_share_batches(awaiting):
+    async def take_many(ids):
+        return await asyncio.gather(*(anext(ids) for _ in range(25)))
 
-        async def take_many():
-            return await asyncio.gather(*(anext(ids) for _ in range(25)))
-
-        assert sorted(five.run(take_many())) == list(range(1, 26))
+    taken = awaiting.run(take_many(awaiting.ids(batch=10)))
+    assert sorted(taken) == list(range(1, 26))
 
 
 @pytest.mark.slow
