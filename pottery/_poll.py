@@ -12,9 +12,9 @@ some of them hang, and to wait for minutes without keeping a connection from tho
 4.  The line of a server that has not answered is hung up, or else kept with the poll, so that a
     later poll can send *behind* it: a server runs what comes over one connection in order, so a
     release can never overtake what it is to release.
-5.  Blocking, one system call watches all lines; threads only open lines, several at a time, since a
-    server that hangs would keep the others waiting. A single line is simply read. Asynchronous,
-    every line is a task.
+5.  Blocking, one system call watches all lines; threads only open lines, a few at a time for each
+    server, since one that hangs would keep the others waiting, and so would the search for its
+    address. A single line is simply read. Asynchronous, every line is a task.
 6.  A server at which it took long to fail to open a line is left alone as long again.
 """
 
@@ -27,7 +27,7 @@ import socket
 from collections import deque
 from contextlib import suppress
 from math import ceil
-from threading import Thread
+from threading import Lock, Thread
 from time import monotonic
 from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary, ref
@@ -47,12 +47,15 @@ if TYPE_CHECKING:
 FAILURES = (RedisError, OSError)
 # Free lines that are kept for each pool.
 _MOST_FREE = 64
-# Threads that open lines to one server, if it has not let any in for a while.
+# Lines that are opened to one server at a time, and how many may wait for their turn.
 _MOST_DIALLING = 8
-_PATIENCE = 0.02
+_MOST_WAITING = 10_000
+# Seconds, at least, to open a line for those who insist: nobody waits for that.
+_INSISTENCE = 1.0
 _LAST_LOOK = 0.001
 # Seconds for which a free line need not be looked at before it is used.
 _STILL_GOOD = 0.1
+_LONGEST = 2**31 - 1  # milliseconds that the system can be told to wait
 _ONCE = Retry(NoBackoff(), 0)
 # What tells pools of redis-py 7 and later that a server will be replaced. By it a line would keep its
 # own pool alive.
@@ -116,6 +119,10 @@ class Poll:
         votes: list[Any] = yield self
         return votes
 
+    @property
+    def dialling_seconds(self) -> float:
+        return max(self.seconds, _INSISTENCE) if self.insist else self.seconds
+
     def __repr__(self) -> str:
         return f"Poll({len(self.clients)} clients, {self.args!r})"
 
@@ -144,8 +151,10 @@ class Line:
 
 def _connection(client: Any, seconds: float, read_timeout: float | None) -> Any:
     pool = client.connection_pool
+    known = pool.connection_kwargs.items()
     options = {
-        **pool.connection_kwargs,
+        # Not what hears of maintenance: it would keep the pool alive as long as the line.
+        **{name: value for name, value in known if not name.startswith("maint_notifications_")},
         "socket_timeout": read_timeout,
         "retry": _ONCE,
         "health_check_interval": 0,
@@ -172,23 +181,37 @@ class _Store:
         self.process = os.getpid()
         self.free: deque[Line] = deque()
         self.tasks: set[asyncio.Task[Any]] = set()
-        self.dialling = 0
-        self.let_in = 0.0  # when anybody was last, or it was begun to dial
         self.shunned_until = 0.0
         self.failure: Exception = Unanswered()
+        # Blocking: who wants a line, and how many threads open them.
+        self.wanted: deque[tuple[_Dialling, Any]] = deque()
+        self.dialling = 0
+        self.lock = Lock()
+        # Asynchronous: how many wait, and what they wait at.
+        self.waiting = 0
+        self.gate = asyncio.Semaphore(_MOST_DIALLING)
 
     def may_dial(self, poll: Poll) -> bool:
-        return poll.insist or monotonic() >= self.shunned_until
+        is_swamped = len(self.wanted) + self.waiting >= _MOST_WAITING
+        return (poll.insist or monotonic() >= self.shunned_until) and not is_swamped
 
-    def may_spare_a_thread(self) -> bool:
-        return self.dialling < _MOST_DIALLING or monotonic() - self.let_in < _PATIENCE
+    def hold(self, task: asyncio.Task[Any]) -> None:
+        self.tasks.add(task)
+        task.add_done_callback(self.tasks.discard)
 
-    def begin_dialling(self) -> float:
+    async def hang_up(self) -> None:
+        """Hang up all lines that no poll has."""
+        tasks = list(self.tasks)
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        while self.free:
+            await self.free.pop().connection.disconnect(nowait=True)
+
+    def fail(self, began: float, failure: Exception) -> None:
         now = monotonic()
-        if not self.dialling:
-            self.let_in = now
-        self.dialling += 1
-        return now
+        self.failure = failure
+        self.shunned_until = now + (now - began)
 
     def put_back(self, line: Line) -> bool:
         """Keep *line* for the next poll; return whether there was room for it."""
@@ -197,15 +220,6 @@ class _Store:
         line.free_since = monotonic()
         self.free.append(line)
         return True
-
-    def hold(self, task: asyncio.Task[Any]) -> None:
-        self.tasks.add(task)
-        task.add_done_callback(self.tasks.discard)
-
-    def fail(self, began: float, failure: Exception) -> None:
-        now = monotonic()
-        self.failure = failure
-        self.shunned_until = now + (now - began)
 
 
 class _Counting:
@@ -256,7 +270,7 @@ def _readable(sockets: dict[Any, Any], seconds: float) -> list[Any]:
     for number in names:
         poll.register(number, select.POLLIN)
     # Rounded up, lest the last millisecond be spent asking again and again.
-    return [names[number] for number, _ in poll.poll(ceil(seconds * 1000))]
+    return [names[number] for number, _ in poll.poll(min(ceil(seconds * 1000), _LONGEST))]
 
 
 def _free_line(client: Any) -> Line | None:
@@ -270,28 +284,23 @@ def _socket(line: Line) -> Any:
 
 
 def _dial(client: Any, seconds: float) -> Line:
-    store = _store(client)
-    began = store.begin_dialling()
+    began = monotonic()
     connection = None
     try:
         connection = _connection(client, seconds, seconds)
         connection.connect()
-        store.let_in = monotonic()
-    except BaseException as error:
+    except Exception as error:
         if connection is not None:
             connection.disconnect()
-        if isinstance(error, Exception):
-            store.fail(began, error)
+        _store(client).fail(began, error)
         raise
-    finally:
-        store.dialling -= 1
     return Line(connection)
 
 
 def poll_blocking(poll: Poll) -> list[Any]:
     """Perform *poll* by blocking."""
-    if len(poll.clients) == 1:
-        return [_ask_one(poll)]
+    if len(poll.clients) == 1 and (line := _ready_line(poll)):
+        return [_ask_one(poll, line)]
     counting = _Blocking(poll)
     try:
         counting.ask_all()
@@ -301,22 +310,17 @@ def poll_blocking(poll: Poll) -> list[Any]:
     return counting.votes
 
 
-def _ask_one(poll: Poll) -> Any:
-    """Do as `_Blocking` does with one client, at a third of its cost."""
-    until = monotonic() + poll.seconds
+def _ready_line(poll: Poll) -> Line | None:
     (client,) = poll.clients
-    store = _store(client)
-    line = poll.behind.lines.pop(client, None) if poll.behind else None
+    behind = poll.behind.lines.pop(client, None) if poll.behind else None
+    return behind or _quiet_line(client)
+
+
+def _ask_one(poll: Poll, line: Line) -> Any:
+    """Do as `_Blocking` does with one client, at a third of its cost."""
+    (client,) = poll.clients
     try:
-        line = line or _quiet_line(client)
-        if line is None:
-            if not store.may_dial(poll):
-                return store.failure
-            line = _dial(client, poll.seconds)
-    except FAILURES as error:
-        return error
-    try:
-        return _hear_one(poll, line, until)
+        return _hear_one(poll, line, monotonic() + poll.seconds)
     except FAILURES as error:
         line.connection.disconnect()
         if poll.insist:
@@ -324,7 +328,7 @@ def _ask_one(poll: Poll) -> Any:
         return error
     finally:
         if not line.unread:
-            _put_back(store, line)
+            _put_back(_store(client), line)
         elif poll.keep and _socket(line):
             poll.lines[client] = line
         else:
@@ -400,7 +404,7 @@ class _Blocking(_Counting):
 
     def may_dial(self, client: Any) -> bool:
         store = _store(client)
-        may = store.may_dial(self.poll) and store.may_spare_a_thread()
+        may = store.may_dial(self.poll)
         if not may:
             self.count(client, store.failure)
         return may
@@ -487,7 +491,7 @@ def _put_back(store: _Store, line: Line) -> None:
 
 
 class _Dialling:
-    """Threads that open lines, one for each client, and a bell that they ring when done."""
+    """Lines that threads open, one for each client, and a bell that they ring when done."""
 
     def __init__(self, clients: list[Any], poll: Poll) -> None:
         self.poll = poll
@@ -495,16 +499,30 @@ class _Dialling:
         self.opened: deque[tuple[Any, Line | Exception]] = deque()
         self.busy = len(clients)
         self.is_left = False
+        self.lock = Lock()
         for client in clients:
-            Thread(target=self.open, args=(client,), daemon=True).start()
+            self.want(client)
+
+    def want(self, client: Any) -> None:
+        store = _store(client)
+        with store.lock:
+            store.wanted.append((self, client))
+            needs_thread = store.dialling < _MOST_DIALLING
+        if needs_thread:
+            Thread(target=_dial_all, args=(store,), daemon=True).start()
 
     def open(self, client: Any) -> None:
+        if self.is_left and not self.poll.insist:
+            return
         try:
-            self.opened.append((client, _dial(client, self.poll.seconds)))
+            # Somebody may have freed one while this one had to wait.
+            line = _quiet_line(client) or _dial(client, self.poll.dialling_seconds)
+            self.opened.append((client, line))
         except Exception as error:  # noqa: BLE001 - whatever it is, it is this client's vote
             self.opened.append((client, error))
-        with suppress(OSError):  # nobody listens any more
-            self.rope.send(b"!")
+        with self.lock:  # lest the rope's number be that of another socket by now
+            if not self.is_left:
+                self.rope.send(b"!")
         if self.is_left:
             self.finish()
 
@@ -523,9 +541,10 @@ class _Dialling:
 
     def leave(self) -> None:
         """Let the threads do what is left to do."""
-        self.is_left = True
-        self.bell.close()
-        self.rope.close()
+        with self.lock:
+            self.is_left = True
+            self.bell.close()
+            self.rope.close()
         if self.opened:
             Thread(target=self.finish, daemon=True).start()
 
@@ -547,6 +566,19 @@ class _Dialling:
         return True
 
 
+def _dial_all(store: _Store) -> None:
+    """Open what lines are wanted, one after the other."""
+    with store.lock:
+        store.dialling += 1
+    while True:
+        with store.lock:
+            if not store.wanted:
+                store.dialling -= 1
+                return
+            dialling, client = store.wanted.popleft()
+        dialling.open(client)
+
+
 # --- asynchronous
 
 _loops: WeakKeyDictionary[Any, _LoopStores] = WeakKeyDictionary()
@@ -556,8 +588,16 @@ class _LoopStores:
     """The stores of one event loop; their lines are hung up when the loop is shut down."""
 
     def __init__(self) -> None:
-        self.stores: WeakKeyDictionary[Any, _Store] = WeakKeyDictionary()
+        self.stores: dict[ref[Any], _Store] = {}  # of pools
+        self.orphans: list[_Store] = []  # of pools that are gone
         self.keeper = self.keep()
+
+    def orphan(self, pool: ref[Any]) -> None:
+        self.orphans.append(self.stores.pop(pool))
+
+    async def hang_up_orphans(self) -> None:
+        while self.orphans:
+            await self.orphans.pop().hang_up()
 
     async def keep(self) -> AsyncGenerator[None, None]:
         # asyncio.run() closes asynchronous generators before it closes the loop: the one way to
@@ -566,12 +606,8 @@ class _LoopStores:
             yield
         finally:
             for store in list(self.stores.values()):
-                tasks = list(store.tasks)
-                for task in tasks:
-                    task.cancel()
-                await asyncio.gather(*tasks, return_exceptions=True)
-                while store.free:
-                    await store.free.pop().connection.disconnect(nowait=True)
+                await store.hang_up()
+            await self.hang_up_orphans()
             _loops.pop(asyncio.get_running_loop(), None)  # to which `keeper` holds on
 
 
@@ -581,9 +617,11 @@ async def _loop_store(client: Any) -> _Store:
     if stores is None:
         stores = _loops[loop] = _LoopStores()
         await stores.keeper.__anext__()
-    store = stores.stores.get(client.connection_pool)
+    pool = client.connection_pool
+    store = stores.stores.get(ref(pool))
     if store is None:
-        store = stores.stores[client.connection_pool] = _Store()
+        store = stores.stores[ref(pool, stores.orphan)] = _Store()
+        await stores.hang_up_orphans()
     return store
 
 
@@ -627,8 +665,17 @@ class _Awaiting(_Counting):
         except FAILURES as error:
             await self.hang_up(client)
             self.count(client, error)
-            if line and self.poll.insist:
-                await _insist(client, self.poll)
+            if line:
+                await self.insist(client)
+        except asyncio.CancelledError:
+            if not line:
+                await self.insist(client)
+            raise
+
+    async def insist(self, client: Any) -> None:
+        if self.poll.insist:
+            store = await _loop_store(client)
+            store.hold(asyncio.create_task(_tell(client, self.poll, store)))
 
     async def send(self, client: Any, line: Line) -> None:
         self.lines[client] = line
@@ -658,33 +705,68 @@ class _Awaiting(_Counting):
         waiting = [task for task in self.tasks if not task.done()]
         for task in waiting:
             task.cancel()
-        if waiting:
-            await asyncio.wait(waiting)
-        for client, line in self.lines.items():
-            if not line.unread:
-                await _put_back_awaiting(await _loop_store(client), line)
-            elif self.poll.keep:
-                await _keep(client, line, self.poll)
-            else:
-                await line.connection.disconnect(nowait=True)
+        try:
+            if waiting:
+                await asyncio.wait(waiting)
+        finally:  # even if cancelled once more; nothing has to be waited for here
+            for client, line in self.lines.items():
+                if not line.unread:
+                    await _put_back_awaiting(await _loop_store(client), line)
+                elif self.poll.keep:
+                    await _keep(client, line, self.poll)
+                else:
+                    await line.connection.disconnect(nowait=True)
 
 
 async def _line(client: Any, poll: Poll) -> Line:
     store = await _loop_store(client)
+    while True:
+        line = await _free_line_awaiting(store)
+        if line:
+            return line
+        if not store.may_dial(poll):
+            raise store.failure.with_traceback(None)
+        await _dial_in_turn(client, poll, store)
+
+
+async def _free_line_awaiting(store: _Store) -> Line | None:
     while store.free:
         line = store.free.pop()
         if not line.is_doubtful() or await is_quiet(line.connection):
             return line
         await line.connection.disconnect(nowait=True)
-    if not store.may_dial(poll):
-        raise store.failure
-    dialling = asyncio.create_task(_dial_awaiting(client, store, poll.seconds))
-    store.hold(dialling)
+    return None
+
+
+async def _dial_in_turn(client: Any, poll: Poll, store: _Store) -> None:
+    """Let there be a free line; if the caller is cancelled, too late for it, but not for others."""
+    store.waiting += 1
     try:
-        return await asyncio.shield(dialling)
-    except asyncio.CancelledError:  # it is too late for this poll, but not for others
-        store.hold(asyncio.create_task(_finish(dialling, store, poll)))
-        raise
+        await store.gate.acquire()
+    finally:
+        store.waiting -= 1
+    dialling = asyncio.create_task(_dial_awaiting(client, poll, store))
+    dialling.add_done_callback(lambda _: store.gate.release())
+    store.hold(dialling)
+    await asyncio.shield(dialling)
+
+
+async def _dial_awaiting(client: Any, poll: Poll, store: _Store) -> None:
+    if store.free:  # as of now
+        return
+    began, connection = monotonic(), None
+    try:
+        connection = _connection(client, poll.dialling_seconds, None)
+        await asyncio.wait_for(connection.connect(), poll.dialling_seconds)
+    except BaseException as error:
+        if connection is not None:
+            await connection.disconnect(nowait=True)
+        if isinstance(error, asyncio.TimeoutError):
+            error = Unanswered()
+        if isinstance(error, Exception):
+            store.fail(began, error)
+        raise error from None
+    store.put_back(Line(connection))
 
 
 async def _put_back_awaiting(store: _Store, line: Line) -> None:
@@ -713,49 +795,19 @@ async def _mind(client: Any, line: Line, keeper: ref[Poll], forgotten: asyncio.E
             await line.connection.disconnect(nowait=True)
 
 
-async def _insist(client: Any, poll: Poll) -> None:
-    store = await _loop_store(client)
-    dialling = asyncio.create_task(_dial_awaiting(client, store, poll.seconds))
-    store.hold(asyncio.create_task(_finish(dialling, store, poll)))
-
-
-async def _finish(dialling: asyncio.Task[Line], store: _Store, poll: Poll) -> None:
+async def _tell(client: Any, poll: Poll, store: _Store) -> None:
+    """Say what nobody will hear the answer to."""
     with suppress(*FAILURES):
-        line = await dialling
-        if not poll.insist or await _tell(line, poll):
-            await _put_back_awaiting(store, line)
-
-
-async def _tell(line: Line, poll: Poll) -> bool:
-    packed = pack(line.connection, poll.args)
-    try:
-        await line.connection.send_packed_command(packed, check_health=False)
-        await line.connection.read_response(disable_decoding=True, timeout=poll.seconds)
-    except ResponseError:
-        return True
-    except BaseException:
-        await line.connection.disconnect(nowait=True)
-        raise
-    return True
-
-
-async def _dial_awaiting(client: Any, store: _Store, seconds: float) -> Line:
-    began = store.begin_dialling()
-    connection = _connection(client, seconds, None)
-    try:
-        await asyncio.wait_for(connection.connect(), seconds)
-    except asyncio.TimeoutError:
-        await connection.disconnect(nowait=True)
-        store.fail(began, Unanswered())
-        raise store.failure from None
-    except BaseException as error:
-        await connection.disconnect(nowait=True)
-        if isinstance(error, Exception):
-            store.fail(began, error)
-        raise
-    finally:
-        store.dialling -= 1
-    return Line(connection)
+        line = await _line(client, poll)
+        packed = pack(line.connection, poll.args)
+        try:
+            await line.connection.send_packed_command(packed, check_health=False)
+            await line.connection.read_response(disable_decoding=True, timeout=poll.seconds)
+        except BaseException as error:
+            if not isinstance(error, ResponseError):
+                await line.connection.disconnect(nowait=True)
+                raise
+        await _put_back_awaiting(store, line)
 
 
 async def is_quiet(connection: Any) -> bool:
@@ -766,3 +818,6 @@ async def is_quiet(connection: Any) -> bool:
         return not await can_read()
     except FAILURES:
         return False
+    except BaseException:
+        await connection.disconnect(nowait=True)
+        raise

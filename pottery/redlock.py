@@ -628,7 +628,9 @@ class RedlockPlans(Primitive):
         reserved = _ms(_RESERVED) if rings else "0"
         command = evaluate(RELEASE, keys, (token, _ms(self.retry_delay), reserved))
         # The bell rings at the first master; until then the others should have let go as well.
-        masters, seconds = masters[::-1], self._patience
+        masters = masters[::-1]
+        # What is sent is run, whether or not the caller waits for it.
+        seconds = self._patience if enough else _LEAST_PATIENCE
         return Poll(masters, command, seconds, enough=enough, behind=asked, insist=True)
 
     def _entering(self) -> Steps[Self]:

@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 import gc
 import os
+import random
 import signal
+import socket
 import threading
 import time
 import warnings
@@ -270,6 +272,94 @@ def test_no_threads_are_left_and_few_are_used_while_a_server_hangs(masters, stal
     assert threading.active_count() <= before
 
 
+def test_all_of_many_threads_are_let_in_at_once(five_servers):
+    clients = [server.client() for server in five_servers]
+    barrier, found = threading.Barrier(64), []
+
+    def work():
+        barrier.wait()
+        found.append(poll_blocking(Poll(clients, ("PING",), 5)))
+
+    threads = [threading.Thread(target=work) for _ in range(64)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert found == [[b"PONG"] * 5] * 64
+
+
+def test_all_of_many_tasks_are_let_in_at_once_by_few_lines(five_servers):
+    async def main():
+        clients = [asynchronous.Redis.from_url(server.url) for server in five_servers]
+        polls = (poll_awaiting(Poll(clients, ("PING",), 5)) for _ in range(200))
+        return await asyncio.gather(*polls)
+
+    with five_servers[0].client() as client:
+        before = client.info("stats")["total_connections_received"]
+        assert asyncio.run(main()) == [[b"PONG"] * 5] * 200
+        assert client.info("stats")["total_connections_received"] - before < 100
+
+
+def test_lines_are_hung_up_of_clients_that_are_gone(five_servers):
+    async def poll_often():
+        for _ in range(20):
+            await poll_awaiting(Poll((asynchronous.Redis.from_url(url),), ("PING",), 1))
+            gc.collect()
+        return watcher.info("clients")["connected_clients"]
+
+    url = five_servers[0].url
+    with five_servers[0].client() as watcher:
+        before = watcher.info("clients")["connected_clients"]
+        for _ in range(20):
+            poll_blocking(Poll((five_servers[0].client(),), ("PING",), 1))
+        gc.collect()
+        wait_until(lambda: watcher.info("clients")["connected_clients"] <= before)
+        assert asyncio.run(poll_often()) < before + 5
+
+
+def test_line_is_hung_up_that_is_opened_while_its_event_loop_ends(five_servers):
+    async def main(turns):
+        client = asynchronous.Redis.from_url(five_servers[0].url)
+        polling = asyncio.create_task(poll_awaiting(Poll((client,), ("PING",), 1)))
+        for _ in range(turns):
+            await asyncio.sleep(0)
+        polling.cancel()
+        await asyncio.sleep(random.uniform(0, 0.003))
+
+    for number in range(200):
+        asyncio.run(main(number % 20))
+    gc.collect()  # so that what was not closed is reported here
+
+
+def test_address_that_is_long_searched_for_delays_nobody(colour, monkeypatch):
+    search = socket.getaddrinfo
+
+    def search_long(host, *args, **kwargs):
+        time.sleep(1)
+        return search(host, *args, **kwargs)
+
+    monkeypatch.setattr(socket, "getaddrinfo", search_long)
+    poll = Poll(colour.clients[:1], ("PING",), 0.1)
+    assert seconds(lambda: colour.perform(poll)) < 0.5
+    time.sleep(1)  # so that the thread is gone
+
+
+def test_poll_may_last_longer_than_the_system_can_be_told(five_servers):
+    clients = [server.client() for server in five_servers[:2]]
+    assert poll_blocking(Poll(clients, ("PING",), 1e7)) == [b"PONG"] * 2
+
+
+def test_line_is_opened_for_who_insists_though_nobody_waits(colour, five_servers):
+    with five_servers[0].client() as client:
+        client.set("k", "v")
+        os.kill(five_servers[0].pid, signal.SIGSTOP)
+        colour.perform(Poll(colour.clients[:1], ("DEL", "k"), 0.01, insist=True))
+        colour.perform(Poll(colour.clients[1:], ("BLPOP", "x", "0.2"), 1))
+        resume(five_servers[0])
+        colour.perform(Poll(colour.clients[1:], ("BLPOP", "x", "0.2"), 1))
+        assert not client.exists("k")
+
+
 def test_many_threads_poll_at_once(masters):
     wrong = []
 
@@ -327,7 +417,7 @@ def test_busy_event_loop_is_not_taken_for_a_server_that_lets_nobody_in(five_serv
             others = [asyncio.create_task(poll_awaiting(poll)) for poll in polls]
             for _ in range(10):
                 await asyncio.sleep(0)
-            assert (await _poll._loop_store(client)).dialling == len(others)
+            assert (await _poll._loop_store(client)).waiting == len(others) - _poll._MOST_DIALLING
             time.sleep(0.1)  # noqa: ASYNC251 - the work of other tasks
             assert await poll_awaiting(Poll([client], ("PING",), 5, insist=insist)) == [b"PONG"]
             assert await asyncio.gather(*others) == [[b"PONG"]] * len(others)

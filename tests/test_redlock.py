@@ -652,6 +652,15 @@ def test_majority_that_is_gone_is_told_in_time(colour, five_servers, fault):
     assert holders([server.client() for server in five_servers]) == [None] * 5
 
 
+@pytest.mark.parametrize("count", [1, 5])
+def test_masters_that_hang_are_waited_for_once(colour, five_servers, count):
+    lock = colour.lock(masters=colour.masters[:count])
+    colour.run(lock.acquire())
+    colour.run(lock.release())
+    with stopped(*five_servers[:3]):
+        assert seconds(lambda: colour.run(lock.acquire(timeout=0.4))) < 0.8
+
+
 def test_waiting_for_a_majority_that_is_gone_is_not_busy(colour, five_servers, masters):
     with killed(*five_servers[:3]):
         before = masters[4].info("stats")["total_commands_processed"]
