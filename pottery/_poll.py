@@ -57,9 +57,8 @@ _LAST_LOOK = 0.001
 _STILL_GOOD = 0.1
 _LONGEST = 2**31 - 1  # milliseconds that the system can be told to wait
 _ONCE = Retry(NoBackoff(), 0)
-# What tells pools of redis-py 7 and later that a server will be replaced. By it a line would keep its
-# own pool alive.
-_HANDLERS = ("maint_notifications_pool_handler", "oss_cluster_maint_notifications_handler")
+# What tells pools of maintenance; by it a line would keep its own pool alive.
+_OF_POOLS = ("maint_notifications_", "oss_cluster_maint_notifications_")
 
 
 class Unanswered(RedisTimeoutError):
@@ -153,8 +152,7 @@ def _connection(client: Any, seconds: float, read_timeout: float | None) -> Any:
     pool = client.connection_pool
     known = pool.connection_kwargs.items()
     options = {
-        # Not what hears of maintenance: it would keep the pool alive as long as the line.
-        **{name: value for name, value in known if not name.startswith("maint_notifications_")},
+        **{name: value for name, value in known if not name.startswith(_OF_POOLS)},
         "socket_timeout": read_timeout,
         "retry": _ONCE,
         "health_check_interval": 0,
@@ -163,8 +161,6 @@ def _connection(client: Any, seconds: float, read_timeout: float | None) -> Any:
         options["socket_connect_timeout"] = seconds
     if _is_of_a_cluster(options.get("redis_connect_func")):
         del options["redis_connect_func"]
-    for name in _HANDLERS:
-        options.pop(name, None)
     return pool.connection_class(**options)
 
 
