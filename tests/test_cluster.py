@@ -809,6 +809,12 @@ def test_client_that_decodes_and_speaks_another_protocol_does_as_well(cluster):
     "ignore::ResourceWarning", "ignore::pytest.PytestUnraisableExceptionWarning"
 )
 def test_client_serves_several_event_loops_one_after_the_other(cluster):
+    check_event_loops(cluster)
+    for _ in range(2):  # whatever is alive during the first time
+        gc.collect()
+
+
+def check_event_loops(cluster):
     client = awaiting_client(cluster)
 
     async def add():
@@ -824,9 +830,12 @@ def test_client_serves_several_event_loops_one_after_the_other(cluster):
     first = asyncio.run(add())
     assert asyncio.run(add()) == first + 20
     assert asyncio.run(add_and_close()) == first + 40
-    gc.collect()
 
 
+# What redis-py 5 left open in other tests is collected here, too, and says so.
+@pytest.mark.filterwarnings(
+    "ignore::ResourceWarning", "ignore::pytest.PytestUnraisableExceptionWarning"
+)
 def test_client_that_is_forgotten_is_collected_though_somebody_waited_by_it(cluster):
     client = cluster.client()
     with pytest.raises(QueueEmptyError):
