@@ -533,6 +533,7 @@ def awaiting_client(cluster):
 
 async def close(client):
     await (client.aclose() if hasattr(client, "aclose") else client.close())
+    await asyncio.sleep(0.01)  # sockets close in a later turn of the loop
 
 
 async def write_awaiting(cluster, over, done):
