@@ -308,7 +308,7 @@ class RedlockPlans(Primitive):
         finally:
             if waiter.is_known:
                 forget = ("ZREM", f"{self.key}~waiting", waiter.name)
-                yield from Poll(self._masters, forget, self._patience, insist=True)
+                yield from Poll(self._masters, forget, _LEAST_PATIENCE, insist=True)
 
     def _awaited(
         self, waiter: Waiter, refusal: Refusal, deadline: float, raises: bool | None
