@@ -25,6 +25,7 @@ from redis.backoff import ConstantBackoff, NoBackoff
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import NoPermissionError, ResponseError
 from redis.retry import Retry
+from test_format import raw_bytes
 
 from pottery import (
     AIORedisSimpleQueue,
@@ -234,7 +235,7 @@ def test_keys_beside_the_queue_extend_its_key_and_but_for_returned_items_expire(
         with pytest.raises(QueueEmptyError):
             it.get(timeout=0.01)
     name = key if isinstance(key, bytes) else key.encode()
-    beside = [one for one in redis.scan_iter() if one != name]
+    beside = [one for one in raw_bytes(redis).scan_iter() if one != name]
     assert len(beside) == 2
     assert all(one.startswith(name + b"~") and redis.pttl(one) > 0 for one in beside)
 
@@ -274,7 +275,7 @@ def test_temporary_queue_goes_with_what_came_back(redis):
 
 def test_stored_as_pottery_3_does(redis):
     RedisSimpleQueue(redis=redis, key="q").put({"b": 1, "a": "é"})
-    ((_, fields),) = redis.xrange("q")
+    ((_, fields),) = raw_bytes(redis).xrange("q")
     assert fields == {b"item": b'{"a": "\\u00e9", "b": 1}'}
 
 
@@ -316,7 +317,7 @@ def test_item_that_is_no_json_stays_the_first(redis, text):
             get()
         assert (caught.value.key, caught.value.raw) == ("q", raw)
     assert it.qsize() == 2
-    redis.zpopmin("q~returned")
+    raw_bytes(redis).zpopmin("q~returned")
     assert items_of(it) == ["good"]
 
 
@@ -349,7 +350,7 @@ def test_key_of_another_type_is_redis_error(redis):
     for call in (lambda: it.put(1), it.get, it.get_nowait, it.qsize, it.empty):
         with pytest.raises(ResponseError, match="WRONGTYPE"):
             call()
-    assert redis.keys() == [b"q"]
+    assert raw_bytes(redis).keys() == [b"q"]
     assert not DOUBTS
 
 
@@ -591,7 +592,7 @@ def run(redis):
     def run(script, number, *args):
         keys = [f"q~{name}" for name in ("caller", "waiting", "bell", "returned")]
         keys = ["q~returned", *keys[:3]] if script is RETURN else ["q", *keys]
-        return redis.eval(script.text, len(keys), *keys, f"{number:016d}", *args)
+        return raw_bytes(redis).eval(script.text, len(keys), *keys, f"{number:016d}", *args)
 
     return run
 
