@@ -15,7 +15,7 @@ number does not vote until it has learned one:
 3.  The next ID that a majority of the others accepts is higher than any in which it ever had a
     part. That one is put in the place of the mark, if the mark is still there.
 
-Only where all masters say that they have no number, the sequence is new.
+Only where all masters say, twice, that they have no number, the sequence is new.
 """
 
 from __future__ import annotations
@@ -52,8 +52,8 @@ _SETTLED = 3
 # Then before further tries: a poll leaves masters that hung alone for as long as it waited.
 _MOMENT = 0.02
 _PAUSE = 1.1 * _PATIENCE
-# Pauses between rounds that others won are doubled so often, at most.
-_DOUBLINGS = 6
+# Who loses to others asks for IDs further ahead, up to so many doublings.
+_DOUBLINGS = 3
 
 CLAIM = """
 -- KEYS[1] last ID; ARGV[1] first and [2] last of those wanted, [3] what no number counts as, if
@@ -210,7 +210,7 @@ class NextIdPlans(Primitive):
         while True:
             knew = memory.knows
             if knew:
-                wanted = self._wanted(memory, count)
+                wanted = self._wanted(memory, count, lost)
                 said = yield from self._propose(memory, wanted)
                 if self._is_issued(said):
                     return wanted
@@ -220,27 +220,26 @@ class NextIdPlans(Primitive):
                 continue
             if said.known >= self._majority:
                 lost, failed = lost + 1, 0
-                yield from self._make_way(said, lost)
             else:
                 failed += 1
                 yield from self._wait(said, failed)
 
     @staticmethod
-    def _wanted(memory: _Memory, count: int) -> range:
-        wanted = range(memory.last + 1, memory.last + 1 + count)
+    def _wanted(memory: _Memory, count: int, lost: int) -> range:
+        """Return the next IDs, or some further ahead if others were quicker more than once.
+
+        To wait would not help, since the last ID would be an old one then. But of those who ask at
+        the same time, whoever asks for the highest is refused by nobody.
+        """
+        lead = int(random() * 2 ** min(max(lost - 1, 0), _DOUBLINGS))  # noqa: S311 - no secret
+        first = memory.last + 1 + lead * count
+        wanted = range(first, first + count)
         if wanted[-1] > _MOST:
             raise OverflowError(f"the last ID is {memory.last}, and none may be above {_MOST}")
         return wanted
 
     def _is_issued(self, said: _Round) -> bool:
         return said.accepted >= self._majority and said.ended - said.began <= _PATIENCE
-
-    @staticmethod
-    def _make_way(said: _Round, lost: int) -> Steps[None]:
-        """Let others pass; after the first time, when most likely the last ID was an old one."""
-        if lost > 1:
-            longest = (said.ended - said.began) * 2 ** min(lost, _DOUBLINGS)
-            yield from Pause(random() * longest)  # noqa: S311 - no secret
 
     def _wait(self, said: _Round, failed: int) -> Steps[None]:
         """Wait for masters to come back, unless that was tried often enough."""
@@ -264,12 +263,18 @@ class NextIdPlans(Primitive):
 
     def _look(self, memory: _Memory) -> Steps[_Round]:
         """Ask all masters for their numbers, and begin the sequence if it is new."""
-        said = yield from self._ask(memory, LOOK, f"rec:{uuid4().hex}:", str(_SETTLED))
-        known = said.known
-        if said.is_new:
-            known += yield from self._teach(0, said.marks)
-        memory.knows = known >= self._majority
+        said, taught = (yield from self._look_once(memory)), 0
+        if said.is_new and said.marks:
+            # They were not asked at the same moment. But if all of them say the same once more,
+            # there was a moment between the two rounds at which none had a number.
+            before, said = said.marks, (yield from self._look_once(memory))
+            if said.is_new and said.marks == before:
+                taught = yield from self._teach(0, before)
+        memory.knows = said.known + taught >= self._majority
         return said
+
+    def _look_once(self, memory: _Memory) -> Steps[_Round]:
+        return self._ask(memory, LOOK, f"rec:{uuid4().hex}:", str(_SETTLED))
 
     def _teach(self, last: int, marks: Mapping[Any, bytes]) -> Steps[int]:
         """Put *last* in the place of *marks*; return how many masters have a number now."""

@@ -595,17 +595,18 @@ def test_processes_issue_each_id_once_and_rising(masters, five_servers):
 def test_processes_issue_each_id_once_while_masters_come_and_go(masters, five_servers):
     urls = [server.url for server in five_servers]
     with ProcessPoolExecutor(3, mp_context=get_context("spawn")) as pool:
-        work = [pool.submit(work_in_process, urls, 2, 400) for _ in range(3)]
-        for number in range(1000):
-            server = five_servers[number % 5]
-            trouble = (stalled, killed)[number % 2]  # a server that was killed comes back empty
-            with trouble(server):
+        work = [pool.submit(work_in_process, urls, 2, 1500) for _ in range(3)]
+        for number in count():
+            # A server that was killed comes back empty, and needs some seconds before it votes.
+            trouble = killed if number % 20 == 3 else stalled
+            with trouble(five_servers[number % 5]):
                 time.sleep(0.1)
-            time.sleep(0.3)
+            time.sleep(0.2)
             if all(done.done() for done in work):
                 break
         history = [call for done in work for call in done.result()]
-    assert len(history) == 2400
+    assert number > 3
+    assert len(history) == 9000
     assert_right(history)
 
 
@@ -681,7 +682,7 @@ def test_tasks_are_served_together(awaiting, masters, commands):
     with commands(masters[0]) as sent:
         taken = awaiting.run(main(awaiting.ids()))
     assert taken == list(range(1, 102))
-    assert len(sent) <= 5
+    assert len(sent) <= 6  # four of them for the first ID
 
 
 # --- batches

@@ -243,6 +243,22 @@ def test_the_world_is_bad_enough_to_show_a_broken_rule(monkeypatch, masters, bre
     assert any(mistakes(seed, masters, WORST)[1] for seed in range(300))
 
 
+@pytest.mark.parametrize(
+    ("chance", "proposals"), [(0, [1, 6, 8, 10, 12]), (0.99, [1, 6, 9, 14, 23])]
+)
+def test_who_loses_asks_at_once_for_ids_further_ahead(monkeypatch, chance, proposals):
+    monkeypatch.setattr(nextid, "random", lambda: chance)
+    ids = NextId(masters=[Redis(port=port) for port in range(1, 6)])
+    ids._memory.knows = True
+    steps = ids._claim(ids._memory, 1)
+    asked, step = [], next(steps)
+    for _ in range(5):
+        asked.append(int(step.args[4]))
+        last = b"%d" % (asked[-1] + (4 if len(asked) == 1 else 1))
+        step = steps.send([last] * 5)
+    assert asked == proposals
+
+
 # --- what takes more bad luck than chance brings: a vote that is counted after it was forgotten
 
 
