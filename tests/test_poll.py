@@ -56,6 +56,7 @@ class Awaiting:
             self.loop.run_until_complete(close)
         self.loop.run_until_complete(self.loop.shutdown_asyncgens())
         self.loop.close()
+        gc.collect()  # ... but what was not closed is
 
 
 @pytest.fixture(params=[Blocking, Awaiting])
@@ -66,10 +67,9 @@ def colour(request, five_servers):
     colour = request.param(five_servers)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ResourceWarning)
-        gc.collect()  # so that what other tests left is not reported here ...
+        gc.collect()  # so that what other tests left is not reported here, ...
     yield colour
     colour.close()
-    gc.collect()  # ... but what was not closed is
 
 
 @pytest.fixture

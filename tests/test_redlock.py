@@ -78,6 +78,7 @@ class Awaiting:
             self.run(client.aclose() if hasattr(client, "aclose") else client.close())
         self.run(self.loop.shutdown_asyncgens())
         self.loop.close()
+        gc.collect()  # ... but what was not closed is
 
 
 @pytest.fixture(params=[Blocking, Awaiting])
@@ -85,10 +86,9 @@ def colour(request, five_servers, masters):
     colour = request.param(five_servers)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ResourceWarning)
-        gc.collect()  # so that what other tests left is not reported here ...
+        gc.collect()  # so that what other tests left is not reported here, ...
     yield colour
     colour.close()
-    gc.collect()  # ... but what was not closed is
 
 
 @contextmanager
