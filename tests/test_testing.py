@@ -225,8 +225,8 @@ def test_server_that_never_answers_raises_timeouterror_and_is_killed(tmp_path, m
     deaf = make_program(
         tmp_path, "deaf", "trap '' TERM; echo still thinking $$; while :; do sleep 0.05; done"
     )
-    monkeypatch.setattr("pottery.testing._PATIENCE", 0.2)
-    monkeypatch.setattr("pottery.testing._GRACE", 0.1)
+    monkeypatch.setattr("pottery.testing._server._PATIENCE", 0.2)
+    monkeypatch.setattr("pottery.testing._server._GRACE", 0.1)
 
     with pytest.raises(TimeoutError, match="still thinking") as failure, RedisServer(binary=deaf):
         pass
@@ -243,7 +243,7 @@ def test_port_that_is_taken_is_left_to_its_owner(monkeypatch):
     with RedisServer() as first, RedisServer() as spare:
         spare.stop()
         ports = chain([first.port], repeat(spare.port))
-        monkeypatch.setattr("pottery.testing.randbelow", lambda _: next(ports) - 10_000)
+        monkeypatch.setattr("pottery.testing._server.randbelow", lambda _: next(ports) - 10_000)
 
         with RedisServer() as second, second.client() as client:
             assert second.port == spare.port

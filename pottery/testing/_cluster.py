@@ -1,0 +1,149 @@
+"""A real Redis cluster of one's own."""
+
+from __future__ import annotations
+
+from functools import partial
+from time import monotonic, sleep
+from typing import TYPE_CHECKING, Any, cast
+
+from redis import RedisCluster
+from redis.cluster import ClusterNode
+from redis.exceptions import RedisError
+
+from pottery.testing._server import RedisServer
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+    from types import TracebackType
+
+    from typing_extensions import Self
+
+# Seconds that the nodes get to find each other.
+_PATIENCE = 10.0
+# What makes a server a node, and sooner than usual take another one for dead: after a second.
+_NODE: dict[str, str | int] = {"cluster-enabled": "yes", "cluster-node-timeout": 1000}
+_SLOTS = 16384
+
+
+class ClusterServer:
+    """A Redis cluster of *masters*, with so many *replicas* of each, while the ``with`` block runs.
+
+    Each node is a `RedisServer` with *config*, listed in `nodes`: first the masters, which share
+    all slots in equal parts, then their replicas in the same order. The cluster is ready after
+    about three seconds. A node that is killed can be started again, and finds the others.
+    """
+
+    def __init__(
+        self,
+        *,
+        masters: int = 3,
+        replicas: int = 0,
+        binary: str | None = None,
+        config: Mapping[str, str | int] | None = None,
+    ) -> None:
+        """Choose how the cluster is to be; ``with`` or `start` runs it."""
+        options = _NODE | dict(config or {})
+        count = masters * (1 + replicas)
+        self.nodes = [RedisServer(binary=binary, config=options) for _ in range(count)]
+        self._masters = masters
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} {' '.join(node.url for node in self.nodes)}>"
+
+    def __enter__(self) -> Self:
+        try:
+            self.start()
+        except BaseException:
+            self.__exit__(None, None, None)
+            raise
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        for node in self.nodes:
+            node.__exit__(kind, error, traceback)
+
+    @property
+    def url(self) -> str:
+        """The address of the first node, which leads to the others."""
+        return self.nodes[0].url
+
+    def client(self, **options: Any) -> RedisCluster:
+        """Return a new client of the cluster, with redis-py's *options*; the caller closes it."""
+        startup = [cast("Any", ClusterNode)(node.host, node.port) for node in self.nodes]
+        client: RedisCluster = cast("Any", RedisCluster)(startup_nodes=startup, **options)
+        return client
+
+    def start(self) -> None:
+        """Run the nodes, let them meet, and return when every node finds the cluster complete.
+
+        Raises TimeoutError if that takes too long.
+        """
+        for node in self.nodes:
+            node.start()
+        for number, node in enumerate(self.nodes):
+            with node.client() as client:
+                self._prepare(client, number)
+        for node in self.nodes:
+            with node.client() as client:
+                self._introduce(client)
+        for number in range(self._masters, len(self.nodes)):
+            self._follow(number)
+        for node in self.nodes:
+            with node.client() as client:
+                _wait(partial(self._is_complete, client), f"{node} does not know the others")
+
+    def kill(self, number: int) -> None:
+        """End a node at once, as a crash would."""
+        self.nodes[number].kill()
+
+    def _prepare(self, client: Any, number: int) -> None:
+        # Else they would all be of one epoch, and would have to agree on others first.
+        client.execute_command("CLUSTER SET-CONFIG-EPOCH", number + 1)
+        if number < self._masters:
+            shares = [_SLOTS * part // self._masters for part in (number, number + 1)]
+            client.execute_command("CLUSTER ADDSLOTS", *range(*shares))
+
+    def _introduce(self, client: Any) -> None:
+        for node in self.nodes:
+            client.execute_command("CLUSTER MEET", node.host, node.port)
+
+    def _follow(self, number: int) -> None:
+        """Make a node the replica of its master, as soon as it knows that."""
+        with self.nodes[number % self._masters].client() as client:
+            master: Any = client
+            name = master.execute_command("CLUSTER MYID")
+        with self.nodes[number].client() as client:
+            _wait(partial(_replicates, client, name), "the nodes do not meet")
+
+    def _is_complete(self, client: Any) -> bool:
+        said = client.execute_command("CLUSTER INFO")
+        known = said["cluster_known_nodes"] == str(len(self.nodes))
+        link = client.info("replication").get("master_link_status", "up")
+        return known and said["cluster_state"] == "ok" and link == "up" and self._are_seen(client)
+
+    def _are_seen(self, client: Any) -> bool:
+        """Return whether all replicas are listed with their masters."""
+        client.response_callbacks.pop("CLUSTER SLOTS", None)  # not every redis-py has one
+        ranges = client.execute_command("CLUSTER SLOTS")
+        return len({node[1] for _, _, *nodes in ranges for node in nodes}) == len(self.nodes)
+
+
+def _replicates(client: Any, master: Any) -> bool:
+    try:
+        client.execute_command("CLUSTER REPLICATE", master)
+    except RedisError:
+        return False
+    return True
+
+
+def _wait(is_ready: Callable[[], bool], trouble: str) -> None:
+    deadline = monotonic() + _PATIENCE
+    while not is_ready():
+        if monotonic() > deadline:
+            raise TimeoutError(trouble)
+        sleep(0.02)
