@@ -40,6 +40,7 @@ from typing import (
     Any,
     Concatenate,
     Generic,
+    NoReturn,
     ParamSpec,
     Protocol,
     TypeAlias,
@@ -270,6 +271,7 @@ class Front:
     _client_type: type
     _cluster_type: type
     _takes_clusters = True
+    _instead_of_pickling = "give the other process its key"
     _signal: Any
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
@@ -282,6 +284,11 @@ class Front:
     @staticmethod
     def _method(plan: Any) -> Any:
         return plan  # a class of plans has no colour yet
+
+    def __reduce__(self) -> NoReturn:
+        """Refuse to be pickled: what is here are names of data in Redis, and clients."""
+        kind = type(self).__name__
+        raise TypeError(f"cannot pickle '{kind}' object: {self._instead_of_pickling} instead")
 
     @classmethod
     def _choose(cls, client: Any) -> Any:

@@ -11,7 +11,7 @@ import re
 import time
 from functools import partial
 from itertools import combinations
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any
 
 from redis.exceptions import (
     AuthenticationError,
@@ -63,6 +63,7 @@ class Primitive(Front):
     redis: Any = None
     # Replicas take over before they have heard everything, which would break promises.
     _takes_clusters = False
+    _instead_of_pickling = "make one in the other process"
     _prefix: str
 
     def __init__(self, key: object, masters: Iterable[Any], *, raise_on_redis_errors: bool) -> None:
@@ -94,11 +95,6 @@ class Primitive(Front):
         O(1); 0 round trips; atomic.
         """
         return f"<{type(self).__name__} key={self.key}>"
-
-    def __reduce__(self) -> NoReturn:
-        """Refuse to be pickled, since the clients cannot be."""
-        kind = type(self).__name__
-        raise TypeError(f"cannot pickle '{kind}' object: make one in the other process instead")
 
     def _failures(self, votes: Sequence[Any], *, raises: bool | None = None) -> list[Exception]:
         """Return why masters did not vote; raise what will not pass by itself.

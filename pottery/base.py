@@ -79,11 +79,6 @@ class Base(Front):
         self._is_temporary = not _checked(key)
         self.key = key or temporary_key(self, self.redis)
 
-    def __reduce__(self) -> NoReturn:
-        """Refuse to be pickled: a container is a name for data that stay in Redis."""
-        kind = type(self).__name__
-        raise TypeError(f"cannot pickle '{kind}' object: give the other process its key instead")
-
     @operation
     def clear(self) -> Op[None]:
         """Remove everything, in the background of the server.

@@ -307,7 +307,7 @@ class RedlockPlans(Primitive):
             return (yield from self._awaited(waiter, outcome, deadline, raises))
         finally:
             if waiter.is_known:
-                forget = ("ZREM", f"{self.key}~waiting", waiter.name)
+                forget = ("ZREM", self._beside("waiting"), waiter.name)
                 yield from Poll(self._masters, forget, _LEAST_PATIENCE, insist=True)
 
     def _awaited(
@@ -365,7 +365,11 @@ class RedlockPlans(Primitive):
         return evaluate(ACQUIRE, self._keys("reserved", "waiting", "fence"), args)
 
     def _keys(self, *companions: str) -> tuple[str, ...]:
-        return (self.key, *(f"{self.key}~{name}" for name in companions))
+        return (self.key, *map(self._beside, companions))
+
+    def _beside(self, name: str) -> str:
+        """Return the key of something that belongs to this lock."""
+        return f"{self.key}~{name}"
 
     def _proposed(self) -> int:
         """Return what is likely to be higher than all fencing tokens so far."""
@@ -423,7 +427,7 @@ class RedlockPlans(Primitive):
         rings = len(refusal.owner) == 2 * _TOKEN_BYTES
         longest = self.retry_delay if rings else uniform(0, _SILENCE)  # noqa: S311 - as above
         seconds = max(min(left, longest, *refusal.seconds), 0.001)
-        listen = ("BLPOP", f"{self.key}~bell", f"{seconds:.3f}")
+        listen = ("BLPOP", self._beside("bell"), f"{seconds:.3f}")
         vote: Any
         (vote,) = yield from Poll((refusal.bell,), listen, seconds + _GRACE)
         if isinstance(vote, Exception):  # without a bell, as this user may not listen, say
@@ -492,7 +496,7 @@ class RedlockPlans(Primitive):
     def fencing_token(self) -> int | None:
         """The number of this time of holding the lock, higher than those of all times before.
 
-        None without *fencing*, or if the lock is not held.
+        None without *fencing*, and when the lock is released.
         """
         grant = self._current()
         return grant.fencing_token if grant else None
@@ -574,7 +578,7 @@ class RedlockPlans(Primitive):
         while sum(fence < proposal for fence in fences) < self._majority:
             proposal = max(proposal, *fences) + 1
             args = (grant.token, str(proposal), str(_FENCE_MS))
-            command = evaluate(FENCE, (self.key, f"{self.key}~fence"), args)
+            command = evaluate(FENCE, self._keys("fence"), args)
             answers = yield from self._asked(grant, command, _is_fence)
             self._failures(answers)
             fences = [int(vote) for vote in answers if _is_fence(vote)]
@@ -748,7 +752,8 @@ class Redlock(RedlockPlans, Sync):
 
     - *num_extensions*: how often `extend` may begin the lease anew; -1 for any number of times.
     - *auto_renew*: extend it in the background, for as long as it is held and this process lives.
-    - *on_lost*: called with the lock, in the background, as soon as it is lost; see `lost`.
+    - *on_lost*: called with the lock as soon as it is lost, in the background or by the method that
+      finds it out; see `lost`.
     - *fencing*: mint a `fencing_token`, by which a resource can refuse a holder of former times.
     - *retry_delay*: seconds after which a waiter looks again though nothing was heard.
     - *context_manager_blocking*, *context_manager_timeout*: how `with` acquires.
