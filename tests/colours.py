@@ -16,6 +16,7 @@ from contextlib import contextmanager
 from inspect import isawaitable
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from clients import close
 from redis import RedisCluster
 from redis import asyncio as asynchronous
 from redis.asyncio.cluster import ClusterNode
@@ -90,7 +91,7 @@ class Loop:
 
     def close(self) -> None:
         for client in self.clients.values():
-            self.wait(client.aclose() if hasattr(client, "aclose") else client.close())
+            self.wait(close(client))
         self.loop.close()
 
 

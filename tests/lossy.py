@@ -6,6 +6,7 @@ import socket
 import threading
 from contextlib import suppress
 
+from redis import Redis
 from typing_extensions import Self
 
 GREETINGS = (b"HELLO", b"CLIENT", b"SELECT")
@@ -24,6 +25,7 @@ class LossyProxy:
         self._upstream = host, port
         self._listener = socket.create_server(("127.0.0.1", 0))
         self.port = self._listener.getsockname()[1]
+        self.url = f"redis://127.0.0.1:{self.port}"
         self._sockets: list[socket.socket] = []
         self.to_lose = 0
         self.to_spare = 0
@@ -34,6 +36,9 @@ class LossyProxy:
 
     def __exit__(self, *_: object) -> None:
         close(self._listener, *self._sockets)  # which ends the threads, too
+
+    def client(self) -> Redis:
+        return Redis.from_url(self.url)
 
     def lose_replies(self, count: int, *, after: int = 0) -> None:
         self.to_spare = after

@@ -18,6 +18,7 @@ from pathlib import Path
 
 import pytest
 import redis.asyncio as asynchronous
+from clients import close
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
@@ -53,10 +54,6 @@ CONTENTS = {
     AIORedisCounter: Counter("aab"),
 }
 every_twin = pytest.mark.parametrize("twin", TWINS, ids=lambda twin: twin.__name__)
-
-
-async def close(client):
-    await (client.aclose() if hasattr(client, "aclose") else client.close())
 
 
 async def with_client(url, body, **options):

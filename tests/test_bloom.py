@@ -12,6 +12,7 @@ from threading import Thread
 import pytest
 import redis as redis_py
 import redis.asyncio as asynchronous
+from clients import close
 from lossy import LossyProxy
 from redis.exceptions import NoPermissionError, ResponseError
 from test_format import raw_bytes
@@ -765,7 +766,7 @@ def in_a_loop(server, body):
         try:
             await body(client)
         finally:
-            await (client.aclose() if hasattr(client, "aclose") else client.close())
+            await close(client)
 
     asyncio.run(run())
 

@@ -21,6 +21,7 @@ from functools import partial
 import pytest
 import redis as redis_py
 import redis.asyncio as asynchronous
+from clients import close
 from lossy import LossyProxy
 from redis.backoff import NoBackoff
 from redis.exceptions import ResponseError
@@ -934,7 +935,7 @@ def in_a_loop(server, body):
         try:
             await body(client)
         finally:
-            await (client.aclose() if hasattr(client, "aclose") else client.close())
+            await close(client)
 
     asyncio.run(run())
 

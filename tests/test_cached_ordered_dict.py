@@ -18,6 +18,7 @@ from random import Random
 import pytest
 import redis as redis_py
 import redis.asyncio as asynchronous
+from clients import close
 from lossy import LossyProxy
 from redis.backoff import NoBackoff
 from redis.exceptions import ResponseError
@@ -549,7 +550,7 @@ def in_a_loop(server, body):
         try:
             await body({"redis_client": client, "redis_key": "k"})
         finally:
-            await (client.aclose() if hasattr(client, "aclose") else client.close())
+            await close(client)
 
     asyncio.run(run())
 

@@ -15,6 +15,7 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import pytest
+from clients import close
 from hypothesis import given
 from hypothesis import strategies as st
 from lossy import LossyProxy
@@ -531,8 +532,8 @@ def awaiting_client(cluster):
     return asynchronous.RedisCluster(startup_nodes=nodes)
 
 
-async def close(client):
-    await (client.aclose() if hasattr(client, "aclose") else client.close())
+async def close_wholly(client):
+    await close(client)
     await asyncio.sleep(0.01)  # sockets close in a later turn of the loop
 
 
@@ -541,7 +542,7 @@ async def write_awaiting(cluster, over, done):
     writers = [Writer(client, number, over) for number in (10, 11)]
     done += writers
     await asyncio.gather(*(writer.run_awaiting() for writer in writers))
-    await close(client)
+    await close_wholly(client)
 
 
 # --- lost connections
@@ -607,7 +608,7 @@ def test_pool_that_has_lent_everything_is_told_at_once(cluster):
         refused = [outcome for outcome in outcomes if outcome is not None]
         assert {str(error) for error in refused} == {"Too many connections"}
         assert await numbers.size() == 10 - len(refused)
-        await close(client)
+        await close_wholly(client)
 
     asyncio.run(check())
 
@@ -725,7 +726,7 @@ def test_tasks_that_are_cancelled_at_any_time_leave_no_reply_to_others(cluster, 
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
             assert await asyncio.gather(*(one.get("x") for one in dicts)) == list(range(10))
-        await close(client)
+        await close_wholly(client)
 
     asyncio.run(check())
 
@@ -825,7 +826,7 @@ def check_event_loops(cluster):
 
     async def add_and_close():
         size = await add()
-        await close(client)
+        await close_wholly(client)
         return size
 
     first = asyncio.run(add())

@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 import pytest
 import redis.asyncio as asynchronous
+from clients import close
 from operations import ALL, BLOCKING, CONTAINERS, OPERATIONS, REQUIRED, attach, prepare
 
 import pottery
@@ -63,7 +64,7 @@ async def perform_awaiting(operation, url, recording):
         result = operation.call(target)
         if inspect.isawaitable(result):
             await result
-    await (client.aclose() if hasattr(client, "aclose") else client.close())
+    await close(client)
     return sent
 
 

@@ -15,6 +15,7 @@ from contextlib import suppress
 from pathlib import Path
 
 import pytest
+from clients import close
 from lossy import LossyProxy
 from redis import BlockingConnectionPool, Redis
 from redis import asyncio as asynchronous
@@ -127,10 +128,6 @@ def test_async_push_whose_reply_was_lost_runs_once_and_says_so(redis, proxy):
 def redis_asyncio(port, client):
     database = client.connection_pool.connection_kwargs.get("db") or 0
     return asynchronous.Redis(port=port, db=database)
-
-
-async def close(client):
-    await (client.aclose() if hasattr(client, "aclose") else client.close())
 
 
 # --- connections

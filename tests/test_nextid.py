@@ -3,21 +3,21 @@
 from __future__ import annotations
 
 import asyncio
-import gc
 import os
 import pickle
-import signal
 import subprocess
 import sys
 import time
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, suppress
 from itertools import count, islice
 from multiprocessing import get_context
 from pathlib import Path
 
+import clients
 import pytest
 import redis.asyncio as asynchronous
+from clients import killed, opened, stopped
 from lossy import LossyProxy
 from redis import Redis
 from redis.exceptions import ResponseError
@@ -46,96 +46,47 @@ end
 """
 
 
-class Blocking:
+class Blocking(clients.Blocking):
     """Takes IDs by blocking."""
 
-    def __init__(self, urls):
-        self.clients = [Redis.from_url(url) for url in urls]
-
     def ids(self, **options):
-        return NextId(key="k", masters=self.clients, **options)
+        return NextId(key="k", masters=self.masters, **options)
 
     def take(self, ids):
         return next(ids)
 
-    def run(self, plan):
-        return plan
 
-    def close(self):
-        for client in self.clients:
-            client.close()
-
-
-class Awaiting:
-    """Takes IDs by awaiting, all in one event loop."""
-
-    def __init__(self, urls):
-        self.clients = [asynchronous.Redis.from_url(url) for url in urls]
-        self.loop = asyncio.new_event_loop()
+class Awaiting(clients.Awaiting):
+    """Takes IDs by awaiting."""
 
     def ids(self, **options):
-        return AIONextId(key="k", masters=self.clients, **options)
+        return AIONextId(key="k", masters=self.masters, **options)
 
     def take(self, ids):
-        return self.loop.run_until_complete(anext(ids))
-
-    def run(self, plan):
-        return self.loop.run_until_complete(plan)
-
-    def close(self):
-        for client in self.clients:
-            self.run(client.aclose() if hasattr(client, "aclose") else client.close())
-        self.run(self.loop.shutdown_asyncgens())
-        self.loop.close()
-        gc.collect()  # so that what was not closed is reported here
+        return self.run(anext(ids))
 
 
 @pytest.fixture(params=[Blocking, Awaiting])
 def five(request, five_servers, masters):
-    colour = request.param([server.url for server in five_servers])
-    yield colour
-    colour.close()
+    with opened(request.param, five_servers) as colour:
+        yield colour
 
 
 @pytest.fixture(params=[Blocking, Awaiting])
 def one(request, server, redis):
-    colour = request.param([server.url])
-    yield colour
-    colour.close()
+    with opened(request.param, [server]) as colour:
+        yield colour
 
 
 @pytest.fixture
 def awaiting(five_servers, masters):
-    colour = Awaiting([server.url for server in five_servers])
-    yield colour
-    colour.close()
+    with opened(Awaiting, five_servers) as colour:
+        yield colour
 
 
 @pytest.fixture
 def ids(masters):
     return NextId(key="k", masters=masters)
-
-
-@contextmanager
-def killed(*servers):
-    for server in servers:
-        server.kill()
-    try:
-        yield
-    finally:
-        for server in servers:
-            server.start()
-
-
-@contextmanager
-def stalled(*servers):
-    for server in servers:
-        os.kill(server.pid, signal.SIGSTOP)
-    try:
-        yield
-    finally:
-        for server in servers:
-            os.kill(server.pid, signal.SIGCONT)
 
 
 def numbers(masters):
@@ -327,7 +278,7 @@ def test_reset_needs_all_masters_and_else_does_nothing(five, masters, five_serve
 # --- masters that are gone
 
 
-@pytest.mark.parametrize("trouble", [killed, stalled])
+@pytest.mark.parametrize("trouble", [killed, stopped])
 @pytest.mark.parametrize("how_many", [1, 2])
 def test_minority_of_masters_is_not_needed(five, five_servers, trouble, how_many):
     ids = five.ids()
@@ -342,13 +293,13 @@ def test_minority_of_masters_is_not_needed(five, five_servers, trouble, how_many
 def test_masters_that_hung_vote_as_soon_as_they_are_back(five, five_servers):
     ids = five.ids()
     five.take(ids)
-    with stalled(*five_servers[:2]):
+    with stopped(*five_servers[:2]):
         assert five.take(ids) == 2
-    with stalled(*five_servers[3:]):
+    with stopped(*five_servers[3:]):
         assert five.take(five.ids()) == 3
 
 
-@pytest.mark.parametrize("trouble", [killed, stalled])
+@pytest.mark.parametrize("trouble", [killed, stopped])
 def test_without_a_majority_there_is_no_id(five, five_servers, masters, trouble):
     ids = five.ids()
     five.take(ids)
@@ -365,7 +316,7 @@ def test_without_a_majority_there_is_no_id(five, five_servers, masters, trouble)
 def test_ids_go_on_when_a_majority_is_back(five, five_servers):
     ids = five.ids()
     five.take(ids)
-    with stalled(*five_servers[:3]), pytest.raises(QuorumNotAchieved):
+    with stopped(*five_servers[:3]), pytest.raises(QuorumNotAchieved):
         five.take(ids)
     assert five.take(ids) > 1
 
@@ -385,7 +336,7 @@ def test_majority_that_comes_back_empty_issues_nothing_until_it_is_told(five, ma
 
 def test_number_of_tries_can_be_chosen(ids, five_servers):
     next(ids)
-    with stalled(*five_servers[:3]):
+    with stopped(*five_servers[:3]):
         ids.num_tries = 1
         began = time.monotonic()
         with pytest.raises(QuorumNotAchieved):
@@ -452,7 +403,7 @@ def test_master_that_forgot_does_not_vote(five, masters, five_servers):
         five.take(ids)
     masters[0].flushall()
     with (
-        stalled(*five_servers[3:]),
+        stopped(*five_servers[3:]),
         pytest.raises(QuorumNotAchieved, match="masters without a number: 1"),
     ):
         five.take(five.ids())
@@ -464,11 +415,11 @@ def test_changing_minorities_issue_no_id_twice(masters, five_servers):
     """One sees {0, 1, 2}, of which 0 then forgets, and another sees {0, 3, 4}."""
     taken = take(NextId(key="k", masters=masters), 5)
     for _ in range(3):
-        with stalled(*five_servers[3:]):
+        with stopped(*five_servers[3:]):
             taken += take(NextId(key="k", masters=masters), 5)
         five_servers[0].kill()
         five_servers[0].start()
-        with stalled(*five_servers[1:3]):
+        with stopped(*five_servers[1:3]):
             fewer = NextId(key="k", masters=masters, num_tries=1)
             taken += take_what_comes(fewer, 2)
         taken += take(NextId(key="k", masters=masters), 5)
@@ -496,7 +447,7 @@ def test_lost_replies_make_holes_and_nothing_else(kind, masters, five_servers):
         proxies = [
             stack.enter_context(LossyProxy("127.0.0.1", server.port)) for server in five_servers
         ]
-        colour = kind([f"redis://127.0.0.1:{proxy.port}" for proxy in proxies])
+        colour = kind(proxies)
         ids = colour.ids()
         taken = [colour.take(ids)]
         for number in range(40):
@@ -598,7 +549,7 @@ def test_processes_issue_each_id_once_while_masters_come_and_go(masters, five_se
         work = [pool.submit(work_in_process, urls, 2, 1500) for _ in range(3)]
         for number in count():
             # A server that was killed comes back empty, and needs some seconds before it votes.
-            trouble = killed if number % 20 == 3 else stalled
+            trouble = killed if number % 20 == 3 else stopped
             with trouble(five_servers[number % 5]):
                 time.sleep(0.1)
             time.sleep(0.2)
@@ -637,7 +588,7 @@ def test_child_process_does_not_wait_for_threads_of_its_parent(ids):
 
 def test_failure_of_one_who_asks_for_others_is_theirs_too(ids, five_servers):
     next(ids)
-    with stalled(*five_servers[:3]):
+    with stopped(*five_servers[:3]):
         began = time.monotonic()
         with ThreadPoolExecutor(8) as pool:
             work = [pool.submit(next, ids) for _ in range(8)]

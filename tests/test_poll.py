@@ -10,10 +10,11 @@ import signal
 import socket
 import threading
 import time
-import warnings
 
+import clients
 import pytest
 import redis.asyncio as asynchronous
+from clients import close, opened, seconds, wait_until
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import ResponseError
 
@@ -26,37 +27,18 @@ def majority(votes):
     return sum(vote == b"PONG" for vote in votes) > len(votes) / 2
 
 
-class Blocking:
+class Blocking(clients.Blocking):
     """Performs polls by blocking."""
-
-    def __init__(self, servers):
-        self.clients = [server.client() for server in servers]
 
     def perform(self, poll):
         return poll_blocking(poll)
 
-    def close(self):
-        for client in self.clients:
-            client.close()
 
-
-class Awaiting:
-    """Performs polls by awaiting, all in one event loop."""
-
-    def __init__(self, servers):
-        self.clients = [asynchronous.Redis.from_url(server.url) for server in servers]
-        self.loop = asyncio.new_event_loop()
+class Awaiting(clients.Awaiting):
+    """Performs polls by awaiting."""
 
     def perform(self, poll):
-        return self.loop.run_until_complete(poll_awaiting(poll))
-
-    def close(self):
-        for client in self.clients:
-            close = client.aclose() if hasattr(client, "aclose") else client.close()
-            self.loop.run_until_complete(close)
-        self.loop.run_until_complete(self.loop.shutdown_asyncgens())
-        self.loop.close()
-        gc.collect()  # ... but what was not closed is
+        return self.run(poll_awaiting(poll))
 
 
 @pytest.fixture(params=[Blocking, Awaiting])
@@ -64,12 +46,8 @@ def colour(request, five_servers):
     for server in five_servers:
         with server.client() as client:
             client.flushall()
-    colour = request.param(five_servers)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", ResourceWarning)
-        gc.collect()  # so that what other tests left is not reported here, ...
-    yield colour
-    colour.close()
+    with opened(request.param, five_servers) as colour:
+        yield colour
 
 
 @pytest.fixture
@@ -84,83 +62,70 @@ def resume(server):
     os.kill(server.pid, signal.SIGCONT)
 
 
-def wait_until(condition):
-    deadline = time.monotonic() + 2
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.005)
-
-
-def seconds(function):
-    began = time.monotonic()
-    function()
-    return time.monotonic() - began
-
-
 def test_votes_come_in_the_order_of_the_clients(colour):
-    for number, client in enumerate(colour.clients):
+    for number, client in enumerate(colour.masters):
         colour.perform(Poll((client,), ("SET", "n", str(number)), 1))
-    assert colour.perform(Poll(colour.clients, ("GET", "n"), 1)) == [b"0", b"1", b"2", b"3", b"4"]
+    assert colour.perform(Poll(colour.masters, ("GET", "n"), 1)) == [b"0", b"1", b"2", b"3", b"4"]
 
 
 def test_error_reply_is_a_vote(colour):
-    colour.perform(Poll(colour.clients[:1], ("SET", "k", "text"), 1))
-    votes = colour.perform(Poll(colour.clients, ("INCR", "k"), 1))
+    colour.perform(Poll(colour.masters[:1], ("SET", "k", "text"), 1))
+    votes = colour.perform(Poll(colour.masters, ("INCR", "k"), 1))
     assert isinstance(votes[0], ResponseError)
     assert votes[1:] == [1, 1, 1, 1]
 
 
 def test_server_that_hangs_delays_nobody_once_it_is_decided(colour, stalled):
-    poll = Poll(colour.clients, ("PING",), 5, enough=majority)
+    poll = Poll(colour.masters, ("PING",), 5, enough=majority)
     assert seconds(lambda: colour.perform(poll)) < 1
-    votes = colour.perform(Poll(colour.clients, ("PING",), 5, enough=majority))
+    votes = colour.perform(Poll(colour.masters, ("PING",), 5, enough=majority))
     assert isinstance(votes[0], Unanswered)
     assert votes[1:] == [b"PONG"] * 4
 
 
 def test_server_that_hangs_is_waited_for_no_longer_than_said(colour, stalled):
-    poll = Poll(colour.clients, ("PING",), 0.2)
+    poll = Poll(colour.masters, ("PING",), 0.2)
     assert 0.15 < seconds(lambda: colour.perform(poll)) < 1
 
 
 def test_dead_server_votes_with_its_error_and_is_back_when_it_is_back(colour, five_servers):
-    colour.perform(Poll(colour.clients, ("PING",), 1))
+    colour.perform(Poll(colour.masters, ("PING",), 1))
     five_servers[1].kill()
     try:
-        votes = colour.perform(Poll(colour.clients, ("PING",), 1))
+        votes = colour.perform(Poll(colour.masters, ("PING",), 1))
     finally:
         five_servers[1].start()
     assert isinstance(votes.pop(1), RedisConnectionError)
     assert votes == [b"PONG"] * 4
-    assert colour.perform(Poll(colour.clients, ("PING",), 1)) == [b"PONG"] * 5
+    assert colour.perform(Poll(colour.masters, ("PING",), 1)) == [b"PONG"] * 5
 
 
 def test_what_follows_is_run_after_what_is_still_on_its_way(colour, five_servers):
-    colour.perform(Poll(colour.clients, ("PING",), 1))  # opens the lines
+    colour.perform(Poll(colour.masters, ("PING",), 1))  # opens the lines
     os.kill(five_servers[0].pid, signal.SIGSTOP)
     try:
-        first = Poll(colour.clients, ("SET", "k", "v"), 0.2, keep=True)
+        first = Poll(colour.masters, ("SET", "k", "v"), 0.2, keep=True)
         colour.perform(first)
         assert len(first.lines) == 1
-        colour.perform(Poll(colour.clients, ("DEL", "k"), 0.2, behind=first))
+        colour.perform(Poll(colour.masters, ("DEL", "k"), 0.2, behind=first))
         assert not first.lines
     finally:
         resume(five_servers[0])
-    assert colour.perform(Poll(colour.clients, ("EXISTS", "k"), 1)) == [0] * 5
+    assert colour.perform(Poll(colour.masters, ("EXISTS", "k"), 1)) == [0] * 5
 
 
 def test_late_reply_is_not_taken_for_the_next_one(colour, five_servers):
-    colour.perform(Poll(colour.clients, ("PING",), 1))
+    colour.perform(Poll(colour.masters, ("PING",), 1))
     os.kill(five_servers[0].pid, signal.SIGSTOP)
-    first = Poll(colour.clients, ("ECHO", "first"), 0.1, keep=True)
+    first = Poll(colour.masters, ("ECHO", "first"), 0.1, keep=True)
     colour.perform(first)
     resume(five_servers[0])
-    votes = colour.perform(Poll(colour.clients, ("ECHO", "second"), 1, behind=first))
+    votes = colour.perform(Poll(colour.masters, ("ECHO", "second"), 1, behind=first))
     assert votes == [b"second"] * 5
 
 
 def test_poll_that_asks_nothing_waits_on_for_what_was_asked(colour, five_servers):
-    clients = colour.clients[:1]
+    clients = colour.masters[:1]
     with five_servers[0].client() as client:
         wait = Poll(clients, ("BLPOP", "bell", "5"), 0.05, keep=True)
         assert isinstance(colour.perform(wait)[0], Unanswered)
@@ -173,7 +138,7 @@ def test_poll_that_asks_nothing_waits_on_for_what_was_asked(colour, five_servers
 
 
 def test_poll_that_asks_nothing_and_does_not_wait_hangs_up(colour, five_servers):
-    clients = colour.clients[:1]
+    clients = colour.masters[:1]
     wait = Poll(clients, ("BLPOP", "bell", "5"), 0.05, keep=True)
     colour.perform(wait)
     with five_servers[0].client() as client:
@@ -230,7 +195,7 @@ def test_few_lines_are_kept_of_many_polls_at_once(five_servers):
 
 
 def test_line_that_broke_is_not_kept(colour, five_servers):
-    clients = colour.clients[:1]
+    clients = colour.masters[:1]
     wait = Poll(clients, ("BLPOP", "bell", "5"), 0.05, keep=True)
     colour.perform(wait)
     with five_servers[0].client() as client:
@@ -241,14 +206,14 @@ def test_line_that_broke_is_not_kept(colour, five_servers):
 
 
 def test_waiting_takes_no_connection_of_the_pool(colour):
-    colour.perform(Poll(colour.clients[:1], ("BLPOP", "nothing", "0.05"), 1))
-    pool = colour.clients[0].connection_pool
+    colour.perform(Poll(colour.masters[:1], ("BLPOP", "nothing", "0.05"), 1))
+    pool = colour.masters[0].connection_pool
     assert not pool._in_use_connections
     assert not pool._available_connections
 
 
 def test_line_that_the_server_closed_is_not_used_again(colour):
-    client = colour.clients[0]
+    client = colour.masters[0]
     assert colour.perform(Poll((client,), ("PING",), 1)) == [b"PONG"]
     colour.perform(Poll((client,), ("CLIENT", "KILL", "TYPE", "normal", "SKIPME", "no"), 1))
     time.sleep(2 * _poll._STILL_GOOD)
@@ -339,7 +304,7 @@ def test_address_that_is_long_searched_for_delays_nobody(colour, monkeypatch):
         return search(host, *args, **kwargs)
 
     monkeypatch.setattr(socket, "getaddrinfo", search_long)
-    poll = Poll(colour.clients[:1], ("PING",), 0.1)
+    poll = Poll(colour.masters[:1], ("PING",), 0.1)
     assert seconds(lambda: colour.perform(poll)) < 0.5
     time.sleep(1)  # so that the thread is gone
 
@@ -353,10 +318,10 @@ def test_line_is_opened_for_who_insists_though_nobody_waits(colour, five_servers
     with five_servers[0].client() as client:
         client.set("k", "v")
         os.kill(five_servers[0].pid, signal.SIGSTOP)
-        colour.perform(Poll(colour.clients[:1], ("DEL", "k"), 0.01, insist=True))
-        colour.perform(Poll(colour.clients[1:], ("BLPOP", "x", "0.2"), 1))
+        colour.perform(Poll(colour.masters[:1], ("DEL", "k"), 0.01, insist=True))
+        colour.perform(Poll(colour.masters[1:], ("BLPOP", "x", "0.2"), 1))
         resume(five_servers[0])
-        colour.perform(Poll(colour.clients[1:], ("BLPOP", "x", "0.2"), 1))
+        colour.perform(Poll(colour.masters[1:], ("BLPOP", "x", "0.2"), 1))
         assert not client.exists("k")
 
 
@@ -402,8 +367,7 @@ def test_cancelled_poll_leaves_no_reply_for_the_next(five_servers):
             await asyncio.wait([task])
             check = b"check " + text
             wrong += await poll_awaiting(Poll(clients, ("ECHO", check), 1)) != [check] * 5
-        for client in clients:
-            await (client.aclose() if hasattr(client, "aclose") else client.close())
+        await close(*clients)
         return wrong
 
     assert asyncio.run(main()) == 0

@@ -18,6 +18,7 @@ from pathlib import Path
 from time import monotonic, sleep
 
 import pytest
+from clients import close, seconds
 from lossy import LossyProxy
 from redis import BlockingConnectionPool, ConnectionPool, Redis, RedisCluster
 from redis import asyncio as asynchronous
@@ -72,12 +73,6 @@ def items_of(it):
         while True:
             found.append(it.get_nowait())
     return found
-
-
-def seconds(function):
-    began = monotonic()
-    function()
-    return monotonic() - began
 
 
 def later(function, *args, after=0.2):
@@ -576,10 +571,6 @@ def test_asynchronous_replies_may_be_lost_too(redis, proxy):
         return got
 
     assert asyncio.run(main()) == [*range(12)]
-
-
-async def close(client):
-    await (client.aclose() if hasattr(client, "aclose") else client.close())
 
 
 # --- commands that come twice, or late

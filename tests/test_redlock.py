@@ -13,15 +13,16 @@ import sys
 import threading
 import time
 import unittest
-import warnings
 import weakref
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, suppress
 from multiprocessing import get_context
 from pathlib import Path
 
+import clients
 import pytest
 import redis as redis_py
 import redis.asyncio as asynchronous
+from clients import close, killed, opened, seconds, stopped, wait_until
 from lossy import LossyProxy
 from redis.exceptions import NoPermissionError, ResponseError
 
@@ -43,89 +44,24 @@ KEY = "redlock:printer"
 # --- both colours: a lock is used by blocking, whatever it is
 
 
-class Blocking:
+class Blocking(clients.Blocking):
     """Makes Redlocks."""
-
-    def __init__(self, servers):
-        self.masters = [server.client() for server in servers]
 
     def lock(self, **options):
         return Redlock(**{"key": "printer", "masters": self.masters, **options})
 
-    def run(self, result):
-        return result
 
-    def close(self):
-        for client in self.masters:
-            client.close()
-
-
-class Awaiting:
-    """Makes AIORedlocks, all for one event loop."""
-
-    def __init__(self, servers):
-        self.masters = [asynchronous.Redis.from_url(server.url) for server in servers]
-        self.loop = asyncio.new_event_loop()
+class Awaiting(clients.Awaiting):
+    """Makes AIORedlocks."""
 
     def lock(self, **options):
         return AIORedlock(**{"key": "printer", "masters": self.masters, **options})
 
-    def run(self, coroutine):
-        return self.loop.run_until_complete(coroutine)
-
-    def close(self):
-        for client in self.masters:
-            self.run(client.aclose() if hasattr(client, "aclose") else client.close())
-        self.run(self.loop.shutdown_asyncgens())
-        self.loop.close()
-        gc.collect()  # ... but what was not closed is
-
 
 @pytest.fixture(params=[Blocking, Awaiting])
 def colour(request, five_servers, masters):
-    colour = request.param(five_servers)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", ResourceWarning)
-        gc.collect()  # so that what other tests left is not reported here, ...
-    yield colour
-    colour.close()
-
-
-@contextmanager
-def stopped(*servers):
-    """Let *servers* hang."""
-    for server in servers:
-        os.kill(server.pid, signal.SIGSTOP)
-    try:
-        yield
-    finally:
-        for server in servers:
-            os.kill(server.pid, signal.SIGCONT)
-
-
-@contextmanager
-def killed(*servers):
-    """Let *servers* be dead; they come back empty."""
-    for server in servers:
-        server.kill()
-    try:
-        yield
-    finally:
-        for server in servers:
-            server.start()
-
-
-def seconds(function):
-    began = time.monotonic()
-    function()
-    return time.monotonic() - began
-
-
-def wait_for(condition, seconds=2):
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.005)
+    with opened(request.param, five_servers) as colour:
+        yield colour
 
 
 def forget(masters):
@@ -366,8 +302,7 @@ def test_async_with_holds_the_lock(five_servers):
             assert entered is lock
             assert await lock.locked()
         assert not await lock.locked()
-        for client in clients:
-            await (client.aclose() if hasattr(client, "aclose") else client.close())
+        await close(*clients)
 
     asyncio.run(main())
 
@@ -547,7 +482,7 @@ def test_threads_of_renewal_end_with_the_lock(masters):
     for _ in range(30):
         with lock:
             pass
-    wait_for(lambda: threading.active_count() <= before)
+    wait_until(lambda: threading.active_count() <= before)
 
 
 # --- fencing
@@ -865,7 +800,7 @@ def test_tasks_never_overlap(five_servers):
 
         await asyncio.gather(*(work() for _ in range(8)))
         for client in masters:
-            await (client.aclose() if hasattr(client, "aclose") else client.close())
+            await close(client)
         return history, counts
 
     history, counts = asyncio.run(main())
@@ -925,7 +860,7 @@ def test_who_has_heard_of_the_release_gets_the_lock_before_who_released_it(maste
         got = []
         thread = threading.Thread(target=lambda w=waiter, g=got: g.append(w.acquire(timeout=20)))
         thread.start()
-        wait_for(lambda: masters[0].exists(f"{KEY}~waiting"))
+        wait_until(lambda: masters[0].exists(f"{KEY}~waiting"))
         time.sleep(0.1)
         holder.release()
         assert holder.acquire(blocking=False) is False
@@ -955,8 +890,7 @@ def test_waiter_that_was_cancelled_is_forgotten(five_servers, masters):
         await asyncio.wait([waiting])
         await holder.release()
         assert await holder.acquire(blocking=False)
-        for client in clients:
-            await (client.aclose() if hasattr(client, "aclose") else client.close())
+        await close(*clients)
 
     asyncio.run(main())
 
@@ -1027,7 +961,7 @@ def test_lost_replies_leave_nothing_behind_and_nobody_in_doubt(proxies, masters)
                 lock.release()
         for proxy in proxies:
             proxy.lose_replies(0)
-        wait_for(lambda: holders(masters) == [None] * 5)
+        wait_until(lambda: holders(masters) == [None] * 5)
 
 
 class Far(LossyProxy):
@@ -1059,7 +993,7 @@ def test_slow_network_to_one_master_leaves_no_key_behind(masters):
         for _ in range(30):
             assert seconds(lock.acquire) < 0.4
             assert seconds(lock.release) < 0.4
-        wait_for(lambda: holders(masters) == [None] * 5)
+        wait_until(lambda: holders(masters) == [None] * 5)
 
 
 # --- a holder that sleeps
@@ -1126,8 +1060,7 @@ def test_cancelled_acquisition_leaves_nothing_behind(five_servers, masters):
                 if await task:
                     await lock.release()
             assert holders(masters) == [None] * 5, number
-        for client in clients:
-            await (client.aclose() if hasattr(client, "aclose") else client.close())
+        await close(*clients)
 
     asyncio.run(main())
 
@@ -1203,8 +1136,7 @@ def test_synchronize_takes_coroutine_functions(five_servers):
             return number
 
         results = await asyncio.gather(*map(work, range(6)))
-        for client in clients:
-            await (client.aclose() if hasattr(client, "aclose") else client.close())
+        await close(*clients)
         return results, history
 
     results, history = asyncio.run(main())

@@ -7,6 +7,7 @@ from time import monotonic
 
 import pytest
 import redis.asyncio as asynchronous
+from clients import close
 from redis.exceptions import ResponseError
 
 from pottery import AIORedisSet, InefficientAccessWarning, RedisSet
@@ -142,7 +143,7 @@ def in_a_loop(server, body):
         try:
             await body(client)
         finally:
-            await (client.aclose() if hasattr(client, "aclose") else client.close())
+            await close(client)
 
     asyncio.run(run())
 
@@ -179,7 +180,7 @@ def test_asynchronous_set_combines_with_one_on_another_server(server, redis):
             assert await here.union(there) == set("abcd")
             await here.difference_update(there)
             assert await here.to_set() == {"a"}
-            await (other.aclose() if hasattr(other, "aclose") else other.close())
+            await close(other)
 
         in_a_loop(server, body)
     assert RedisSet(redis=redis, key="s") == {"a"}

@@ -1,0 +1,99 @@
+"""Clients of both colours, servers that are away for a while, and waiting for what must come."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import os
+import signal
+import time
+import warnings
+from contextlib import contextmanager
+
+from redis import asyncio as asynchronous
+
+
+async def close(*clients):
+    """Close asynchronous clients, of whichever redis-py."""
+    for client in clients:
+        await (client.aclose() if hasattr(client, "aclose") else client.close())
+
+
+class Blocking:
+    """Clients of *servers*, for what blocks."""
+
+    def __init__(self, servers):
+        self.masters = [server.client() for server in servers]
+
+    def run(self, result):
+        return result
+
+    def close(self):
+        for client in self.masters:
+            client.close()
+
+
+class Awaiting:
+    """Clients of *servers*, for what is awaited; all in one event loop."""
+
+    def __init__(self, servers):
+        self.masters = [asynchronous.Redis.from_url(server.url) for server in servers]
+        self.loop = asyncio.new_event_loop()
+
+    def run(self, awaitable):
+        return self.loop.run_until_complete(awaitable)
+
+    def close(self):
+        self.run(close(*self.masters))
+        self.run(self.loop.shutdown_asyncgens())
+        self.loop.close()
+        gc.collect()  # so that what was not closed is reported here
+
+
+@contextmanager
+def opened(colour, servers):
+    """Lend a *colour* with clients of *servers*."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ResourceWarning)
+        gc.collect()  # so that what other tests left is not reported here
+    clients = colour(servers)
+    yield clients
+    clients.close()
+
+
+@contextmanager
+def stopped(*servers):
+    """Let *servers* hang."""
+    for server in servers:
+        os.kill(server.pid, signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        for server in servers:
+            os.kill(server.pid, signal.SIGCONT)
+
+
+@contextmanager
+def killed(*servers):
+    """Let *servers* be dead; they come back empty."""
+    for server in servers:
+        server.kill()
+    try:
+        yield
+    finally:
+        for server in servers:
+            server.start()
+
+
+def seconds(function):
+    """Return how long a call takes."""
+    began = time.monotonic()
+    function()
+    return time.monotonic() - began
+
+
+def wait_until(condition, seconds=2):
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.005)
