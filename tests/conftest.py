@@ -48,9 +48,6 @@ NO_CLUSTER = {"any_redis", "commands", "five_servers", "lossy", "masters", "prox
 ONE_SERVER = {
     "test_bloom::test_bitmap_is_that_of": "writes two keys by a command of its own",
     "test_cache::test_interrupted_": "looks for keys beside the cache",
-    "test_cache::test_lost_repl": "puts a proxy in front of one server",
-    "test_cached_ordered_dict::test_lost_replies": "puts a proxy in front of one server",
-    "test_hyperloglog::test_lost_reply": "puts a proxy in front of one server",
     "test_interrupts::": "its programs make clients of one server",
     "test_nextid": "masters are servers, not clusters",
     "test_queue::test_command_that_comes_again": "names keys beside the queue",

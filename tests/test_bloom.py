@@ -13,13 +13,12 @@ import pytest
 import redis as redis_py
 import redis.asyncio as asynchronous
 from clients import close
-from lossy import LossyProxy
 from redis.exceptions import NoPermissionError, ResponseError
 from test_format import raw_bytes
 
 from pottery import AIOBloomFilter, BloomFilter, KeyExistsError, OutcomeUnknown, RedisSet
 from pottery.bloom import READING, BloomPlans
-from pottery.testing import RedisServer
+from pottery.testing import FaultyProxy, RedisServer
 
 RAJIV = 183, 319, 787, 585, 8, 471, 711
 RAJ = 482, 875, 725, 667, 109, 714, 595
@@ -677,7 +676,7 @@ def test_key_of_another_type_is_redis_error_and_stays_as_it_is(redis):
 
 def test_lost_reply_neither_loses_nor_doubles(server, redis):
     options = redis.connection_pool.connection_kwargs
-    with LossyProxy(options["host"], options["port"]) as proxy:
+    with FaultyProxy(server.url) as proxy:
         client = redis_py.Redis(port=proxy.port, db=options.get("db", 0))
         seen, other = small(client, "ab", key="k"), small(client, "bc", key="other")
         harmless = [
@@ -693,14 +692,14 @@ def test_lost_reply_neither_loses_nor_doubles(server, redis):
         ]
         for call in harmless:
             call()
-            proxy.lose_replies(1)
+            proxy.drop_reply()
             call()
         assert all(seen.contains_many("a", "b", "c", "x", "y", *words(99)))
         for call in (
             lambda: seen.intersection_update(other),
             lambda: small(client, words(99), key="n"),
         ):
-            proxy.lose_replies(1)
+            proxy.drop_reply()
             with pytest.raises(OutcomeUnknown):
                 call()
         client.close()

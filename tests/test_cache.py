@@ -22,7 +22,6 @@ import pytest
 import redis as redis_py
 import redis.asyncio as asynchronous
 from clients import close
-from lossy import LossyProxy
 from redis.backoff import NoBackoff
 from redis.exceptions import ResponseError
 from redis.retry import Retry
@@ -33,7 +32,7 @@ from pottery._plan import Op, same
 from pottery._results import GIVE_UP, JOIN
 from pottery.base import MISSING
 from pottery.cache import CacheInfo
-from pottery.testing import RedisServer
+from pottery.testing import FaultyProxy, RedisServer
 
 FOREVER = {"timeout": None}
 CIRCULAR = []
@@ -576,24 +575,23 @@ def test_hit_that_never_expires_needs_no_right_to_scripts(redis, commands):
 
 
 @contextmanager
-def lossy(redis):
-    address = redis.connection_pool.connection_kwargs
-    with LossyProxy(address["host"], address["port"]) as proxy:
+def lossy(server):
+    with FaultyProxy(server.url) as proxy:
         yield proxy, redis_py.Redis(port=proxy.port, retry=Retry(NoBackoff(), 0))
 
 
 @pytest.mark.parametrize("options", [{}, FOREVER, {"ttl": 60}, {"single_flight": True}])
-def test_lost_replies_change_nothing(redis, options):
+def test_lost_replies_change_nothing(server, redis, options):
     calls = Counted()
-    with lossy(redis) as (proxy, client):
+    with lossy(server) as (proxy, client):
         function = redis_cache(redis=client, key="k", **options)(calls)
         for n in range(5):
-            proxy.lose_replies(1)
+            proxy.drop_reply()
             assert function(n) == [n]
-            proxy.lose_replies(1)
+            proxy.drop_reply()
             assert function(n) == [n]
             function.__bypass__(n)
-        proxy.lose_replies(1)
+        proxy.drop_reply()
         function.invalidate(0)
         assert function.cache_info() == (5, 5, None, 4)
     assert len(calls.calls) == 10
@@ -608,9 +606,9 @@ def result_then(lose):
 
 
 @pytest.mark.parametrize("options", [{}, FOREVER, {"ttl": 60}, {"single_flight": True}])
-def test_lost_reply_to_the_store_changes_nothing(redis, options):
-    with lossy(redis) as (proxy, client):
-        compute = Counted(result_then(lambda: proxy.lose_replies(1)))
+def test_lost_reply_to_the_store_changes_nothing(server, redis, options):
+    with lossy(server) as (proxy, client):
+        compute = Counted(result_then(proxy.drop_reply))
         function = redis_cache(redis=client, key="k", **options)(compute)
         assert (function(1), function(1)) == (1, 1)
     assert len(compute.calls) == 1

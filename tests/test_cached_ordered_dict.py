@@ -19,12 +19,12 @@ import pytest
 import redis as redis_py
 import redis.asyncio as asynchronous
 from clients import close
-from lossy import LossyProxy
 from redis.backoff import NoBackoff
 from redis.exceptions import ResponseError
 from redis.retry import Retry
 
 from pottery import AIOCachedOrderedDict, CachedOrderedDict
+from pottery.testing import FaultyProxy
 
 README = """
 >>> from pottery import CachedOrderedDict
@@ -382,20 +382,19 @@ def test_values_that_were_set_are_kept_as_they_are(make):
     assert make("a")["a"] == [1, 2]
 
 
-def test_lost_replies_change_nothing(redis):
-    address = redis.connection_pool.connection_kwargs
-    with LossyProxy(address["host"], address["port"]) as proxy:
+def test_lost_replies_change_nothing(server, redis):
+    with FaultyProxy(server.url) as proxy:
         client = redis_py.Redis(port=proxy.port, retry=Retry(NoBackoff(), 0))
         for timeout in (60, None):
             redis.flushdb()
             options = {"redis_client": client, "redis_key": "k", "timeout": timeout}
-            proxy.lose_replies(1)
+            proxy.drop_reply()
             results = CachedOrderedDict(dict_keys="abc", **options)
-            proxy.lose_replies(1)
+            proxy.drop_reply()
             results["c"] = 3
-            proxy.lose_replies(1)
+            proxy.drop_reply()
             assert results.setdefault("a", 1) == 1
-            proxy.lose_replies(1)
+            proxy.drop_reply()
             results.update(b=2)
             assert list(results.items()) == [("a", 1), ("b", 2), ("c", 3)]
             assert cached(redis) == {'"a"': "1", '"b"': "2", '"c"': "3"}

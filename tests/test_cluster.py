@@ -18,7 +18,6 @@ import pytest
 from clients import close
 from hypothesis import given
 from hypothesis import strategies as st
-from lossy import LossyProxy
 from redis import RedisCluster
 from redis import asyncio as asynchronous
 from redis.asyncio.cluster import ClusterNode as AsyncClusterNode
@@ -552,10 +551,7 @@ async def write_awaiting(cluster, over, done):
 def lossy(cluster):
     """A client, and the proxies in front of its nodes, which can lose replies."""
     with ExitStack() as stack:
-        proxies = {
-            node.port: stack.enter_context(LossyProxy(node.host, node.port))
-            for node in cluster.nodes
-        }
+        proxies = {node.port: stack.enter_context(node.proxy()) for node in cluster.nodes}
 
         def remap(address):
             host, port = address
@@ -572,7 +568,7 @@ def lossy(cluster):
 def test_push_whose_reply_was_lost_runs_once_and_says_so(lossy):
     client, proxy = lossy
     numbers = RedisList([1], redis=client, key="l")
-    proxy.lose_replies(1)
+    proxy.drop_reply()
     with pytest.raises(OutcomeUnknown):
         numbers.append(2)
     assert list(numbers) == [1, 2]
@@ -581,7 +577,7 @@ def test_push_whose_reply_was_lost_runs_once_and_says_so(lossy):
 def test_read_whose_reply_was_lost_is_sent_again(lossy):
     client, proxy = lossy
     numbers = RedisList([1], redis=client, key="l")
-    proxy.lose_replies(2)
+    proxy.drop_reply(2)
     assert list(numbers) == [1]
 
 
@@ -589,7 +585,7 @@ def test_get_whose_reply_was_lost_gets_the_item(lossy):
     client, proxy = lossy
     queue = RedisSimpleQueue(redis=client, key="l")
     queue.put("x")
-    proxy.lose_replies(1)
+    proxy.drop_reply()
     assert queue.get() == "x"
     assert queue.empty()
 

@@ -16,7 +16,6 @@ from pathlib import Path
 
 import pytest
 from clients import close
-from lossy import LossyProxy
 from redis import BlockingConnectionPool, Redis
 from redis import asyncio as asynchronous
 from redis.backoff import NoBackoff
@@ -26,15 +25,12 @@ from redis.retry import Retry
 
 from pottery import AIORedisSet, OutcomeUnknown, RedisDeque, RedisList, RedisSet
 from pottery._plan import same_server
-from pottery.testing import RedisServer
+from pottery.testing import FaultyProxy, RedisServer
 
 
 @pytest.fixture
-def proxy(redis):
-    options = redis.connection_pool.connection_kwargs
-    if "path" in options:
-        pytest.skip("the proxy speaks TCP")
-    with LossyProxy(options["host"], options["port"]) as proxy:
+def proxy(server):
+    with FaultyProxy(server.url) as proxy:
         yield proxy
 
 
@@ -52,7 +48,7 @@ def lossy(redis, proxy):
 
 def test_push_whose_reply_was_lost_runs_once_and_says_so(redis, lossy, proxy):
     deque = RedisDeque(redis=lossy, key="d")
-    proxy.lose_replies(1)
+    proxy.drop_reply()
 
     with pytest.raises(OutcomeUnknown, match="RPUSH") as caught:
         deque.append("a")
@@ -65,7 +61,7 @@ def test_push_whose_reply_was_lost_runs_once_and_says_so(redis, lossy, proxy):
 
 def test_pop_whose_reply_was_lost_takes_one_element_and_says_so(redis, lossy, proxy):
     numbers = RedisList(range(3), redis=lossy, key="l")
-    proxy.lose_replies(1)
+    proxy.drop_reply()
 
     with pytest.raises(OutcomeUnknown):
         numbers.pop()
@@ -76,7 +72,7 @@ def test_pop_whose_reply_was_lost_takes_one_element_and_says_so(redis, lossy, pr
 def test_script_that_writes_is_not_sent_again(redis, lossy, proxy):
     numbers = RedisList(range(5), redis=lossy, key="l")
     numbers.insert(2, "x")
-    proxy.lose_replies(1)
+    proxy.drop_reply()
 
     with pytest.raises(OutcomeUnknown, match="EVALSHA"):
         numbers.insert(2, "y")
@@ -87,10 +83,10 @@ def test_script_that_writes_is_not_sent_again(redis, lossy, proxy):
 @pytest.mark.parametrize("losses", [1, 2, 5])
 def test_reads_and_harmless_writes_are_sent_again(lossy, proxy, losses):
     members = RedisSet("ab", redis=lossy, key="s")
-    proxy.lose_replies(losses)
+    proxy.drop_reply(losses)
     assert "a" in members
 
-    proxy.lose_replies(losses)
+    proxy.drop_reply(losses)
     members.add("c")
 
     assert len(members) == 3
@@ -98,12 +94,12 @@ def test_reads_and_harmless_writes_are_sent_again(lossy, proxy, losses):
 
 def test_read_that_never_gets_through_raises_the_error_of_the_connection(lossy, proxy):
     members = RedisSet("ab", redis=lossy, key="s")
-    proxy.lose_replies(1000)
+    proxy.drop_reply(1000)
 
     with pytest.raises(RedisConnectionError) as caught:
         len(members)
 
-    proxy.lose_replies(0)
+    proxy.drop_reply(0)
     assert not isinstance(caught.value, OutcomeUnknown)
     assert len(members) == 2
 
@@ -114,10 +110,10 @@ def test_async_push_whose_reply_was_lost_runs_once_and_says_so(redis, proxy):
         members = AIORedisSet(redis=client, key="s")
         await members.add("a")
         await members.has("a")
-        proxy.lose_replies(1)
+        proxy.drop_reply()
         with pytest.raises(OutcomeUnknown, match="SREM"):
             await members.remove("a")
-        proxy.lose_replies(1)
+        proxy.drop_reply()
         assert await members.size() == 0
         await close(client)
 

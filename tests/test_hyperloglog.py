@@ -10,12 +10,11 @@ import pytest
 import redis as redis_py
 import redis.asyncio as asynchronous
 from clients import close
-from lossy import LossyProxy
 from redis.exceptions import ResponseError
 from test_format import raw_bytes
 
 from pottery import AIOHyperLogLog, HyperLogLog, KeyExistsError, OutcomeUnknown
-from pottery.testing import RedisServer
+from pottery.testing import FaultyProxy, RedisServer
 
 
 def words(count, prefix="word"):
@@ -334,9 +333,9 @@ def test_repr_tells_the_length_if_it_can(redis):
     client.close()
 
 
-def test_lost_reply_neither_loses_nor_doubles(redis):
+def test_lost_reply_neither_loses_nor_doubles(server, redis):
     options = redis.connection_pool.connection_kwargs
-    with LossyProxy(options["host"], options["port"]) as proxy:
+    with FaultyProxy(server.url) as proxy:
         client = redis_py.Redis(port=proxy.port, db=options.get("db", 0))
         seen, other = HyperLogLog("ab", redis=client, key="h"), HyperLogLog("bc", redis=client)
         harmless = [
@@ -349,7 +348,7 @@ def test_lost_reply_neither_loses_nor_doubles(redis):
         ]
         for call in harmless:
             call()
-            proxy.lose_replies(1)
+            proxy.drop_reply()
             call()
         assert len(seen) == 7
         seen.union("q", key="known")  # so that the script is
@@ -357,7 +356,7 @@ def test_lost_reply_neither_loses_nor_doubles(redis):
             lambda: seen.union("q", key="new"),
             lambda: HyperLogLog("q", redis=client, key="new, too"),
         ):
-            proxy.lose_replies(1)
+            proxy.drop_reply()
             with pytest.raises(OutcomeUnknown):
                 call()
         client.close()

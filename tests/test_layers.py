@@ -23,10 +23,10 @@ PATHS = {module_of(path.relative_to(PACKAGE)): path for path in PACKAGE.rglob("*
 MODULES = sorted(PATHS)
 # From the bottom up; a module imports only from tiers below its own.
 TIERS = [
-    {"exceptions", "_json", "_wire", "testing._server", "timer"},
-    {"_call_key", "_poll", "testing._cluster"},
-    {"_cluster", "testing"},
-    {"_plan"},
+    {"exceptions", "_json", "_wire", "testing._proxy", "timer"},
+    {"_call_key", "_poll", "testing._server"},
+    {"_cluster", "testing._cluster"},
+    {"_plan", "testing"},
     {"_caller", "_quorum", "_script", "_temporary", "_together"},
     {"base", "nextid"},
     {"_results", "_sequence", "_views", "queue", "redlock", "set"},
@@ -36,7 +36,9 @@ TIERS = [
 ]
 # Only the driver knows threads, event loops, sockets and sleep; to look at a clock is no waiting.
 WAITING = {"asyncio", "threading", "socket", "select", "concurrent", "multiprocessing"}
-MAY_WAIT = {"_plan", "_poll", "_together", "testing._cluster", "testing._server"}
+MAY_WAIT = {"_plan", "_poll", "_together"} | {
+    f"testing.{name}" for name in ("_cluster", "_proxy", "_server")
+}
 
 
 def tree(module):

@@ -18,7 +18,6 @@ import clients
 import pytest
 import redis.asyncio as asynchronous
 from clients import killed, opened, stopped
-from lossy import LossyProxy
 from redis import Redis
 from redis.exceptions import ResponseError
 
@@ -444,15 +443,13 @@ def test_object_goes_on_where_it_was_after_all_masters_forgot(five, masters):
 @pytest.mark.parametrize("kind", [Blocking, Awaiting])
 def test_lost_replies_make_holes_and_nothing_else(kind, masters, five_servers):
     with ExitStack() as stack:
-        proxies = [
-            stack.enter_context(LossyProxy("127.0.0.1", server.port)) for server in five_servers
-        ]
+        proxies = [stack.enter_context(server.proxy()) for server in five_servers]
         colour = kind(proxies)
         ids = colour.ids()
         taken = [colour.take(ids)]
         for number in range(40):
             for proxy in proxies[: number % 6]:
-                proxy.lose_replies(1)
+                proxy.drop_reply()
             taken.append(colour.take(ids))
         colour.close()
     assert taken == sorted(set(taken))

@@ -19,7 +19,6 @@ from time import monotonic, sleep
 
 import pytest
 from clients import close, seconds
-from lossy import LossyProxy
 from redis import BlockingConnectionPool, ConnectionPool, Redis, RedisCluster
 from redis import asyncio as asynchronous
 from redis.backoff import ConstantBackoff, NoBackoff
@@ -38,7 +37,7 @@ from pottery import (
 from pottery import queue as module
 from pottery._caller import Caller
 from pottery.queue import DOUBTS, PUT, RETURN, TAKE
-from pottery.testing import RedisServer
+from pottery.testing import FaultyProxy, RedisServer
 
 
 @pytest.fixture(autouse=True)
@@ -49,11 +48,8 @@ def no_doubts():
 
 
 @pytest.fixture
-def proxy(redis):
-    options = redis.connection_pool.connection_kwargs
-    if "path" in options:
-        pytest.skip("the proxy speaks TCP")
-    with LossyProxy(options["host"], options["port"]) as proxy:
+def proxy(server):
+    with FaultyProxy(server.url) as proxy:
         yield proxy
 
 
@@ -483,7 +479,7 @@ def test_wake_up_is_not_lost_with_the_one_who_was_woken(redis, server):
 @pytest.mark.parametrize("losses", [1, 2, 5])
 def test_put_whose_reply_was_lost_puts_once(redis, lossy, proxy, losses):
     lossy.put("a")
-    proxy.lose_replies(losses)
+    proxy.drop_reply(losses)
     lossy.put("b")
     lossy.put("c")
     assert items_of(RedisSimpleQueue(redis=redis, key="q")) == ["a", "b", "c"]
@@ -495,14 +491,14 @@ def test_get_whose_reply_was_lost_gets_the_item(redis, lossy, proxy, losses, arg
     for item in "abc":
         lossy.put(item)
     got = [lossy.get()]
-    proxy.lose_replies(losses)
+    proxy.drop_reply(losses)
     got += [lossy.get(*arguments), lossy.get(*arguments)]
     assert got == ["a", "b", "c"]
     assert lossy.empty()
 
 
 def test_get_from_an_empty_queue_whose_reply_was_lost_takes_nothing_later(redis, lossy, proxy):
-    proxy.lose_replies(1)
+    proxy.drop_reply()
     with pytest.raises(QueueEmptyError):
         lossy.get_nowait()
     # The same command once more, as if a dead connection had only now brought it to the server.
@@ -515,10 +511,10 @@ def test_get_from_an_empty_queue_whose_reply_was_lost_takes_nothing_later(redis,
 
 
 def test_put_that_never_gets_through_says_that_it_ran_or_not(redis, lossy, proxy):
-    proxy.lose_replies(1000)
+    proxy.drop_reply(1000)
     with pytest.raises(OutcomeUnknown) as caught:
         lossy.put("a")
-    proxy.lose_replies(0)
+    proxy.drop_reply(0)
     assert caught.value.key == "q"
     assert isinstance(caught.value.__cause__, RedisConnectionError)
     assert items_of(RedisSimpleQueue(redis=redis, key="q")) == ["a"]
@@ -528,10 +524,10 @@ def test_put_that_never_gets_through_says_that_it_ran_or_not(redis, lossy, proxy
 def test_get_that_never_gets_through_loses_nothing(redis, lossy, proxy, arguments):
     lossy.put("a")
     lossy.put("b")
-    proxy.lose_replies(1000)
+    proxy.drop_reply(1000)
     with pytest.raises(RedisConnectionError) as caught:
         lossy.get(*arguments)
-    proxy.lose_replies(0)
+    proxy.drop_reply(0)
     assert not isinstance(caught.value, OutcomeUnknown)
     assert len(DOUBTS) == 1
     assert lossy.qsize() == 2
@@ -542,7 +538,7 @@ def test_get_that_never_gets_through_loses_nothing(redis, lossy, proxy, argument
 @pytest.mark.parametrize("after", range(6))
 def test_reply_lost_at_any_step_of_a_wait_loses_no_item(redis, lossy, proxy, after):
     it = RedisSimpleQueue(redis=redis, key="q")
-    proxy.lose_replies(1, after=after)
+    proxy.drop_reply(1, after=after)
     got = []
     consumer = threading.Thread(target=lambda: got.extend(lossy.get() for _ in range(4)))
     consumer.start()
@@ -562,10 +558,10 @@ def test_asynchronous_replies_may_be_lost_too(redis, proxy):
         it = AIORedisSimpleQueue(redis=client, key="q")
         got = []
         for number in range(12):
-            proxy.lose_replies(1, after=number % 3)
+            proxy.drop_reply(1, after=number % 3)
             await it.put(number)
             got.append(await it.get())
-        proxy.lose_replies(0)
+        proxy.drop_reply(0)
         assert await it.empty()
         await close(client)
         return got
@@ -743,11 +739,11 @@ def test_history_through_crashes_has_each_item_once_and_in_order():
 
 @pytest.mark.slow
 def test_history_through_lost_replies_has_each_item_once_and_in_order():
-    with RedisServer() as server, LossyProxy(server.host, server.port) as proxy:
+    with RedisServer() as server, server.proxy() as proxy:
         history = History(server, producers=3, consumers=3, port=proxy.port)
         for number in range(60):
             sleep(0.05)
-            proxy.lose_replies(1 + number % 4, after=number % 7)
+            proxy.drop_reply(1 + number % 4, after=number % 7)
         history.check()
 
 
@@ -857,13 +853,13 @@ def test_what_cannot_be_given_back_at_once_is_given_back_by_the_next_operation(r
 
     def stop(op):
         send(op)
-        proxy.lose_replies(10)
+        proxy.drop_reply(10)
         raise Stop
 
     lossy._send = stop
     with pytest.raises(Stop):
         lossy.get()
-    proxy.lose_replies(0)
+    proxy.drop_reply(0)
     del lossy._send
     assert len(DOUBTS) == 1
     another = RedisSimpleQueue(redis=lossy.redis, key="q")

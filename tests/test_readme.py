@@ -13,7 +13,7 @@ import pottery
 
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", *sorted(ROOT.glob("docs/*.md"))]
-MODULES = [found.name for found in pkgutil.iter_modules(pottery.__path__, "pottery.")]
+MODULES = [found.name for found in pkgutil.walk_packages(pottery.__path__, "pottery.")]
 README_URL = "redis://localhost:6379/1"
 API = {name: getattr(pottery, name) for name in pottery.__all__}
 

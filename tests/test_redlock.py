@@ -6,7 +6,6 @@ import asyncio
 import gc
 import itertools
 import os
-import random
 import signal
 import subprocess
 import sys
@@ -23,7 +22,6 @@ import pytest
 import redis as redis_py
 import redis.asyncio as asynchronous
 from clients import close, killed, opened, seconds, stopped, wait_until
-from lossy import LossyProxy
 from redis.exceptions import NoPermissionError, ResponseError
 
 from pottery import (
@@ -621,8 +619,10 @@ def test_far_masters_are_heard_before_it_is_said_that_there_is_no_majority(five_
     ports = [client.connection_pool.connection_kwargs["port"] for client in masters]
     with (
         killed(*five_servers[:2]),
-        Far("127.0.0.1", ports[3]) as one,
-        Far("127.0.0.1", ports[4]) as two,
+        five_servers[3].proxy() as one,
+        five_servers[4].proxy() as two,
+        one.delay(0.01),
+        two.delay(0.01),
     ):
         clients = [redis_py.Redis(port=port) for port in (*ports[:3], one.port, two.port)]
         lock = Redlock(key="printer", masters=clients, raise_on_redis_errors=True)
@@ -937,58 +937,30 @@ def test_waiting_takes_no_connection_of_the_pool(server, redis):
 @pytest.fixture
 def proxies(five_servers, masters):
     with ExitStack() as stack:
-        yield [
-            stack.enter_context(
-                LossyProxy("127.0.0.1", client.connection_pool.connection_kwargs["port"])
-            )
-            for client in masters
-        ]
+        yield [stack.enter_context(server.proxy()) for server in five_servers]
 
 
 def test_lost_replies_leave_nothing_behind_and_nobody_in_doubt(proxies, masters):
     lock = Redlock(key="printer", masters=[redis_py.Redis(port=proxy.port) for proxy in proxies])
     for number in range(60):
         for proxy in proxies[: number % 4]:
-            proxy.lose_replies(1)
+            proxy.drop_reply()
         is_held = lock.acquire(blocking=False)
         tokens = [token for token in holders(masters) if token]
         if is_held:
             assert len(set(tokens)) == 1
             assert len(tokens) >= 3
             for proxy in proxies[number % 3 : number % 3 + number % 4]:
-                proxy.lose_replies(1)
+                proxy.drop_reply()
             with suppress(ReleaseUnlockedLock):  # if the reply was lost, the key was gone after
                 lock.release()
         for proxy in proxies:
-            proxy.lose_replies(0)
+            proxy.drop_reply(0)
         wait_until(lambda: holders(masters) == [None] * 5)
 
 
-class Far(LossyProxy):
-    """Keeps every reply back for 20 ms."""
-
-    def _replies(self, client, server, sent):
-        with suppress(OSError):
-            while data := server.recv(65536):
-                time.sleep(0.02)
-                client.sendall(data)
-        client.close()
-
-
-class Slow(LossyProxy):
-    """Keeps every reply back for a while, now longer and now shorter."""
-
-    def _replies(self, client, server, sent):
-        with suppress(OSError):
-            while data := server.recv(65536):
-                time.sleep(random.uniform(0, 0.15))
-                client.sendall(data)
-        client.close()
-
-
-def test_slow_network_to_one_master_leaves_no_key_behind(masters):
-    port = masters[0].connection_pool.connection_kwargs["port"]
-    with Slow("127.0.0.1", port) as proxy:
+def test_slow_network_to_one_master_leaves_no_key_behind(five_servers, masters):
+    with five_servers[0].proxy() as proxy, proxy.delay(0, jitter=0.075):
         lock = Redlock(key="printer", masters=[redis_py.Redis(port=proxy.port), *masters[1:]])
         for _ in range(30):
             assert seconds(lock.acquire) < 0.4

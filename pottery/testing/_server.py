@@ -20,6 +20,8 @@ from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
 from redis.retry import Retry
 
+from pottery.testing._proxy import FaultyProxy
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from types import TracebackType
@@ -132,6 +134,22 @@ class RedisServer:
         """Return a new client of the server, with redis-py's *options*; the caller closes it."""
         client: Redis = Redis.from_url(self.url, **options)  # pyright: ignore[reportUnknownMemberType]
         return client
+
+    def proxy(self) -> FaultyProxy:
+        """Return a new way to the server, which has faults when it is told to: use it by ``with``.
+
+        >>> with RedisServer() as server, server.proxy() as proxy, proxy.client() as client:
+        ...     proxy.drop_reply()
+        ...     RedisList(redis=client, key='l').append(1)
+        Traceback (most recent call last):
+        ...
+        pottery.exceptions.OutcomeUnknown: key 'l': no reply to RPUSH, which ran once or not at all
+
+        Raises RuntimeError if the server was never started.
+        """
+        if not self.port and not self.path:
+            raise RuntimeError("the server was not started")
+        return FaultyProxy(self.url)
 
     def start(self) -> None:
         """Run the server until `stop`, and return when it answers; do nothing if it runs.
