@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import gc
-import os
-import signal
 import time
 import warnings
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 
 from redis import asyncio as asynchronous
 
@@ -64,13 +62,10 @@ def opened(colour, servers):
 @contextmanager
 def stopped(*servers):
     """Let *servers* hang."""
-    for server in servers:
-        os.kill(server.pid, signal.SIGSTOP)
-    try:
-        yield
-    finally:
+    with ExitStack() as stack:
         for server in servers:
-            os.kill(server.pid, signal.SIGCONT)
+            stack.enter_context(server.stall())
+        yield
 
 
 @contextmanager

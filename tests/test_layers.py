@@ -26,13 +26,13 @@ TIERS = [
     {"exceptions", "_json", "_wire", "testing._proxy", "timer"},
     {"_call_key", "_poll", "testing._server"},
     {"_cluster", "testing._cluster"},
-    {"_plan", "testing"},
+    {"_plan"},
     {"_caller", "_quorum", "_script", "_temporary", "_together"},
     {"base", "nextid"},
     {"_results", "_sequence", "_views", "queue", "redlock", "set"},
     {"bloom", "deque", "dict", "hyperloglog", "list"},
-    {"cache", "counter", "ordered"},
-    {"__init__"},
+    {"cache", "counter", "ordered", "testing._locks"},
+    {"__init__", "testing"},
 ]
 # Only the driver knows threads, event loops, sockets and sleep; to look at a clock is no waiting.
 WAITING = {"asyncio", "threading", "socket", "select", "concurrent", "multiprocessing"}

@@ -1,21 +1,28 @@
-"""The server that pottery.testing starts, seen from outside: real servers, real processes."""
+"""The servers of pottery.testing and their faults, seen from outside."""
 
 from __future__ import annotations
 
+import asyncio
 import gc
 import os
 import signal
+import socket
 import subprocess
 import sys
+import threading
 from itertools import chain, repeat
 from pathlib import Path
 from time import monotonic, sleep
 
 import pytest
-from redis import Redis
+from clients import close, wait_until
+from redis import Connection, ConnectionPool, Redis
+from redis import asyncio as asynchronous
 from redis.exceptions import ConnectionError as RedisConnectionError
+from redis.exceptions import TimeoutError as RedisTimeoutError
 
-from pottery.testing import RedisServer, executable
+from pottery import AIORedlock, ExtendUnlockedLock, Redlock, ReleaseUnlockedLock
+from pottery.testing import RedisServer, executable, lose_lock
 
 
 @pytest.fixture
@@ -278,6 +285,233 @@ def test_server_ends_when_nobody_holds_it():
 
     assert not is_running(pid)
 
+
+# --- faults of servers
+
+
+def test_stalled_server_answers_nobody_and_runs_later_what_was_sent():
+    with RedisServer() as server, server.client(socket_timeout=0.2, retry=None) as client:
+        client.ping()
+        with server.stall(), pytest.raises(RedisTimeoutError):
+            client.incr("n")
+        wait_until(lambda: client.get("n") == b"1")
+
+
+def test_stalled_server_accepts_connections():
+    with RedisServer() as server, server.stall():
+        socket.create_connection((server.host, server.port), 5).close()
+
+
+def test_stalled_server_goes_on_when_the_body_raises():
+    with RedisServer() as server, server.client() as client:
+        with pytest.raises(ZeroDivisionError), server.stall():
+            _ = 1 / 0
+
+        assert client.ping()
+
+
+@pytest.mark.parametrize("end", ["stop", "kill", "restart", "__exit__"])
+def test_stalled_server_can_be_ended(end):
+    with RedisServer() as server:
+        with server.stall():
+            pid = server.pid
+            getattr(server, end)(*[None] * 3 if end == "__exit__" else [])
+        assert not is_running(pid)
+
+
+def test_stalls_follow_each_other_and_are_not_nested():
+    with RedisServer() as server, server.client() as client:
+        for _ in range(3):
+            with server.stall(), pytest.raises(RuntimeError, match="already"), server.stall():
+                pass
+            assert client.ping()
+
+
+def test_server_that_does_not_run_cannot_stall():
+    server = RedisServer()
+
+    with pytest.raises(RuntimeError, match="does not run"), server.stall():
+        pass
+    with pytest.raises(RuntimeError, match="was not started"):
+        server.proxy()
+
+
+DATA = {
+    "default": {},
+    "append-only": {"appendonly": "yes", "appendfsync": "always"},
+    "snapshots": {"save": "3600 1"},
+}
+
+
+@pytest.mark.parametrize("config", DATA.values(), ids=DATA)
+@pytest.mark.parametrize("crash", [False, True])
+@pytest.mark.parametrize("keep_data", [False, True])
+def test_server_is_restarted_with_or_without_its_data(config, crash, keep_data):
+    with RedisServer(config=config) as server, server.client() as client:
+        client.set("key", "value")
+        client.save()
+        client.set("other", "value")
+        before = server.pid, server.url
+        server.restart(crash=crash, keep_data=keep_data)
+
+        assert (server.pid, server.url) != before
+        assert server.url == before[1]
+        assert client.exists("key", "other") == (2 if keep_data else 0)
+
+
+@pytest.mark.parametrize(
+    ("kind", "crash", "kept"),
+    [
+        ("default", False, 0),
+        ("append-only", False, 1),
+        ("append-only", True, 1),
+        ("snapshots", False, 1),
+        ("snapshots", True, 0),
+    ],
+)
+def test_restarted_server_keeps_by_default_what_its_config_says(kind, crash, kept):
+    with RedisServer(config=DATA[kind]) as server, server.client() as client:
+        client.set("key", "value")
+        server.restart(crash=crash)
+
+        assert client.exists("key") == kept
+
+
+def test_server_that_does_not_run_is_just_started():
+    with RedisServer(unix_socket=True) as server, server.client() as client:
+        server.kill()
+        server.restart()
+
+        assert client.ping()
+
+
+def test_scripts_are_forgotten_by_a_restart():
+    with RedisServer() as server, server.client() as client:
+        digest = client.script_load("return 1")
+        server.restart(keep_data=True)
+
+        assert client.script_exists(digest) == [False]
+
+
+# --- locks that are lost
+
+
+class Losses:
+    """What on_lost was called with, and in which thread."""
+
+    def __init__(self):
+        self.locks = []
+        self.threads = []
+
+    def __call__(self, lock):
+        self.locks.append(lock)
+        self.threads.append(threading.get_ident())
+
+
+@pytest.mark.parametrize("options", [{}, {"auto_renew": True}, {"fencing": True}])
+def test_lost_lock_tells_its_holder_and_is_free_for_others(masters, options):
+    losses = Losses()
+    lock = Redlock(key="k", masters=masters, on_lost=losses, **options)
+    assert lock.acquire()
+    lost = lock.lost
+    lose_lock(lock)
+
+    assert lost.wait(10)
+    wait_until(lambda: losses.locks == [lock])
+    assert threading.get_ident() not in losses.threads
+    assert lock.locked() == 0
+    with pytest.raises(ExtendUnlockedLock):
+        lock.extend()
+    assert Redlock(key="k", masters=masters).acquire(blocking=False)
+    with pytest.raises(ReleaseUnlockedLock):
+        lock.release()
+    assert lost.is_set()
+    assert losses.locks == [lock]
+
+
+def test_loss_is_told_to_who_asks_later(masters):
+    lock = Redlock(key="k", masters=masters)
+    lock.acquire()
+    lose_lock(lock)
+
+    assert lock.lost.wait(10)
+
+
+def test_body_whose_lock_is_lost_ends_with_an_error(masters):
+    with pytest.raises(ReleaseUnlockedLock), Redlock(key="k", masters=masters) as lock:
+        lose_lock(lock)
+
+
+def test_lock_that_was_lost_can_be_acquired_again(masters):
+    lock = Redlock(key="k", masters=masters)
+    for _ in range(3):
+        assert lock.acquire(blocking=False)
+        lose_lock(lock)
+    lock.acquire()
+    lock.release()
+
+
+def test_lock_of_another_stays_his(masters):
+    lock = Redlock(key="k", masters=masters, auto_release_time=0.1)
+    lock.acquire()
+    wait_until(lambda: not lock.locked())
+    other = Redlock(key="k", masters=masters)
+    other.acquire()
+
+    with pytest.raises(RuntimeError, match="is not held"):
+        lose_lock(lock)
+    assert other.locked() > 0
+
+
+def test_lock_is_lost_though_masters_are_away(five_servers, masters):
+    lock = Redlock(key="k", masters=masters)
+    lock.acquire()
+    with five_servers[0].stall(), five_servers[1].stall():
+        lose_lock(lock)
+
+        assert lock.locked() == 0
+
+
+@pytest.mark.parametrize("config", [{}, {"requirepass": "secret"}])
+@pytest.mark.parametrize("unix_socket", [False, True])
+def test_lock_for_asyncio_is_lost_too(config, unix_socket):
+    losses = Losses()
+
+    async def main(server):
+        client = asynchronous.Redis.from_url(server.url, decode_responses=True)
+        lock = AIORedlock(key="k", masters=[client], on_lost=losses, auto_renew=True)
+        assert await lock.acquire()
+        lost = lock.lost
+        lose_lock(lock)
+        await asyncio.wait_for(lost.wait(), 10)
+        assert losses.locks == [lock]
+        assert await lock.locked() == 0
+        other = AIORedlock(key="k", masters=[client])
+        assert await other.acquire(blocking=False)
+        with pytest.raises(ReleaseUnlockedLock):
+            await lock.release()
+        await other.release()
+        await close(client)
+
+    with RedisServer(unix_socket=unix_socket, config=config) as server:
+        asyncio.run(main(server))
+    assert losses.threads == [threading.get_ident()]
+
+
+def test_lock_whose_master_has_no_address_is_left_alone():
+    class Found(Connection):
+        def __init__(self, **options):
+            super().__init__(port=server.port, **options)
+
+    with RedisServer() as server, Redis.from_pool(ConnectionPool(connection_class=Found)) as client:
+        lock = Redlock(key="k", masters=[client])
+        lock.acquire()
+        with pytest.raises(TypeError, match="no address"):
+            lose_lock(lock)
+        assert lock.locked() > 0
+
+
+# --- the life of servers
 
 START = "from pottery.testing import RedisServer; import os, sys, signal; "
 START += "server = RedisServer(unix_socket=True); server.start(); "

@@ -10,7 +10,8 @@ interface or on a unix socket only, and ends with the process that started it, h
 """
 
 from pottery.testing._cluster import ClusterServer
+from pottery.testing._locks import lose_lock
 from pottery.testing._proxy import FaultyProxy
 from pottery.testing._server import RedisServer, executable
 
-__all__ = ["ClusterServer", "FaultyProxy", "RedisServer", "executable"]
+__all__ = ["ClusterServer", "FaultyProxy", "RedisServer", "executable", "lose_lock"]

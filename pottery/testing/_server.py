@@ -9,6 +9,7 @@ import signal
 import subprocess
 import tempfile
 import weakref
+from contextlib import contextmanager
 from pathlib import Path
 from secrets import randbelow
 from time import monotonic, sleep
@@ -23,7 +24,7 @@ from redis.retry import Retry
 from pottery.testing._proxy import FaultyProxy
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Generator, Mapping
     from types import TracebackType
 
     from typing_extensions import Self
@@ -95,6 +96,7 @@ class RedisServer:
         self.path = str(self._folder / _SOCKET) if unix_socket else ""
         self._owner = os.getpid()
         self._processes: list[subprocess.Popen[bytes]] = []  # the server and its watch
+        self._stalled: list[subprocess.Popen[bytes]] = []
         self._finalizer = weakref.finalize(
             self, _clean_up, self._owner, self._processes, self._folder
         )
@@ -180,6 +182,59 @@ class RedisServer:
         if self._processes and os.getpid() == self._owner:
             self._processes[0].kill()
             self.stop()
+
+    def restart(self, *, crash: bool = False, keep_data: bool | None = None) -> None:
+        """End the server, as a *crash* would or in good order, and start it again.
+
+        So one tests that a program goes on after an upgrade of the server: connections break, who
+        waits must ask again, and the scripts that the server knew are forgotten. Its data are
+        afterwards what *config* makes it keep, nothing by default; with *keep_data*, all that was
+        there, or nothing at all.
+        """
+        if keep_data:
+            client: Any = self.client()
+            with client:
+                client.save()
+        self.kill() if crash else self.stop()
+        if keep_data is False:
+            self._forget()
+        self.start()
+
+    def _forget(self) -> None:
+        for path in self._folder.iterdir():
+            if path.is_dir():
+                shutil.rmtree(path)
+            elif path.suffix in {".aof", ".rdb"}:
+                path.unlink()
+
+    @contextmanager
+    def stall(self) -> Generator[None]:
+        """Let the server stand still while the ``with`` block runs, and go on after it.
+
+        So one tests deadlines: connections stay open, new ones are accepted, and nobody is
+        answered, as by a machine that swaps, or a virtual one that is moved. What was sent
+        meanwhile runs when the block ends, however it ends; the clock of the server has gone on.
+
+        Raises RuntimeError if the server does not run, or stands still already.
+        """
+        process = self._running()
+        if process in self._stalled:
+            raise RuntimeError("the server stands still already")
+        self._stalled.append(process)
+        try:
+            process.send_signal(signal.SIGSTOP)
+            os.waitpid(process.pid, os.WUNTRACED)  # until it does stand still
+            yield
+        finally:
+            process.send_signal(signal.SIGCONT)
+            self._stalled.remove(process)
+
+    def _running(self) -> subprocess.Popen[bytes]:
+        if os.getpid() != self._owner:
+            raise RuntimeError("only its maker can do that to a server")
+        if not self._processes or self._processes[0].poll() is not None:
+            raise RuntimeError("the server does not run")
+        return self._processes[0]
 
     def _ports(self) -> list[int]:
         """Return the port to listen on, or some to try: whether one is free, only trying tells."""

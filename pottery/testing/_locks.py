@@ -1,0 +1,65 @@
+"""Locks that are lost when a test wants it."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any
+
+import redis.asyncio
+from redis import Redis
+from redis.backoff import NoBackoff
+from redis.connection import SSLConnection
+from redis.exceptions import ConnectionError as RedisConnectionError
+from redis.exceptions import TimeoutError as RedisTimeoutError
+from redis.retry import Retry
+
+from pottery._plan import address
+from pottery._quorum import evaluate
+from pottery.redlock import RELEASE
+
+if TYPE_CHECKING:
+    from pottery.redlock import AIORedlock, Redlock
+
+# Seconds that a master gets to answer; one that does not is passed over.
+_PATIENCE = 1.0
+# Of the options of an asynchronous client, what a blocking one needs to get there, too.
+_OPTIONS = ("host", "port", "db", "username", "password", "credential_provider")
+
+
+def lose_lock(lock: Redlock | AIORedlock) -> None:
+    """Let *lock* be lost by its holder, as if its lease had run out now, and be free for others.
+
+    So one tests what a program does then: `lost` is set and *on_lost* called, by whom they always
+    are; `locked` says 0, `extend` and `release` raise, and another may acquire it. This function
+    blocks for a moment; for an AIORedlock, call it where its event loop runs.
+
+    Raises RuntimeError if *lock* is not held, and TypeError if its masters have no address of their
+    own, as those that Sentinel finds.
+    """
+    grant = lock._current()
+    if grant is None or not grant.left():
+        raise RuntimeError(f"{lock!r} is not held")
+    command = evaluate(RELEASE, lock._keys("reserved", "waiting", "bell"), (grant.token, "1", "0"))
+    clients: list[Any] = [_blocking(master) for master in lock.masters]
+    for client in clients:
+        with suppress(RedisConnectionError, RedisTimeoutError), client:
+            client.execute_command(*command)
+    grant.until = 0.0
+    if grant.watch:
+        grant.watch.over.set()  # wakes who watches, and finds the time over
+
+
+def _blocking(master: Any) -> Redis:
+    """Return a new blocking client of the server of *master*, which soon gives up."""
+    if address(master) is None:
+        raise TypeError(f"no address is known of {master!r}")
+    pool = master.connection_pool
+    options = {name: pool.connection_kwargs.get(name) for name in _OPTIONS}
+    options |= {name: value for name, value in pool.connection_kwargs.items() if "ssl_" in name}
+    return Redis(
+        **{name: value for name, value in options.items() if value is not None},
+        unix_socket_path=pool.connection_kwargs.get("path"),
+        ssl=issubclass(pool.connection_class, (SSLConnection, redis.asyncio.SSLConnection)),
+        socket_timeout=_PATIENCE,
+        retry=Retry(NoBackoff(), 0),
+    )
