@@ -11,7 +11,7 @@ import os
 import re
 import sys
 import uuid
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -27,11 +27,16 @@ from colours import Awaited, Loop
 from redis import asyncio as asynchronous
 from redis.utils import HIREDIS_AVAILABLE
 
-from pottery.testing import ClusterServer, RedisServer, executable
+from pottery.testing import RedisServer, executable
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from contextlib import AbstractContextManager
+
+    from pottery.testing import ClusterServer
+
+# How users test, too; and pytester runs pytest as they do.
+pytest_plugins = ["pottery.testing.plugin", "pytester"]
 
 DEFAULT = "default"
 WIRES: dict[str, dict[str, Any]] = {
@@ -160,19 +165,17 @@ def given_server(url: str) -> Iterator[Server]:
 
 
 @pytest.fixture(scope="session")
-def cluster() -> Iterator[ClusterServer]:
+def cluster(redis_cluster: ClusterServer) -> ClusterServer:
     """A cluster of three masters. Who moves a slot must move it back."""
-    with ClusterServer() as cluster:
-        yield cluster
+    return redis_cluster
 
 
 @pytest.fixture
-def cluster_redis(cluster: ClusterServer) -> Iterator[redis_py.RedisCluster]:
+def cluster_redis(redis_cluster_client: redis_py.RedisCluster) -> redis_py.RedisCluster:
     """A client of a cluster that is empty."""
-    with cluster.client() as client:
-        client.flushall(target_nodes="primaries")
-        client.keys = partial(client.keys, target_nodes="primaries")  # redis-py 8 asks but one node
-        yield client
+    client = redis_cluster_client
+    client.keys = partial(client.keys, target_nodes="primaries")  # redis-py 8 asks but one node
+    return client
 
 
 @pytest.fixture
@@ -196,20 +199,15 @@ def any_redis(server: Server, request: pytest.FixtureRequest) -> Iterator[redis_
 
 
 @pytest.fixture(scope="session")
-def five_servers() -> Iterator[list[RedisServer]]:
+def five_servers(redis_master_servers: list[RedisServer]) -> list[RedisServer]:
     """Five servers that know nothing of each other. Who stops one must start it again."""
-    with ExitStack() as stack:
-        yield [stack.enter_context(RedisServer()) for _ in range(5)]
+    return redis_master_servers
 
 
 @pytest.fixture
-def masters(five_servers: list[RedisServer]) -> Iterator[list[redis_py.Redis]]:
+def masters(redis_masters: list[redis_py.Redis]) -> list[redis_py.Redis]:
     """A client of each of five empty servers: redis-py's default client."""
-    with ExitStack() as stack:
-        clients = [stack.enter_context(server.client()) for server in five_servers]
-        for client in clients:
-            client.flushall()
-        yield clients
+    return redis_masters
 
 
 @pytest.fixture

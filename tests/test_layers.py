@@ -33,6 +33,7 @@ TIERS = [
     {"bloom", "deque", "dict", "hyperloglog", "list"},
     {"cache", "counter", "ordered", "testing._locks"},
     {"__init__", "testing"},
+    {"testing.plugin"},
 ]
 # Only the driver knows threads, event loops, sockets and sleep; to look at a clock is no waiting.
 WAITING = {"asyncio", "threading", "socket", "select", "concurrent", "multiprocessing"}
@@ -77,6 +78,11 @@ def test_only_the_driver_blocks_or_awaits(module):
     assert not {name.split(".")[0] for node in running for name in imports(node)} & WAITING
     words = {getattr(node, "attr", getattr(node, "id", "")) for node in ast.walk(tree(module))}
     assert "sleep" not in words
+
+
+@pytest.mark.parametrize("module", sorted(set(MODULES) - {"testing.plugin"}))
+def test_only_the_plugin_needs_pytest(module):
+    assert not {name for name in imports(tree(module)) if name.partition(".")[0] == "pytest"}
 
 
 @pytest.mark.parametrize("module", MODULES)

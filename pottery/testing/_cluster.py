@@ -46,6 +46,7 @@ class ClusterServer:
         count = masters * (1 + replicas)
         self.nodes = [RedisServer(binary=binary, config=options) for _ in range(count)]
         self._masters = masters
+        self._has_met = False
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {' '.join(node.url for node in self.nodes)}>"
@@ -81,10 +82,20 @@ class ClusterServer:
     def start(self) -> None:
         """Run the nodes, let them meet, and return when every node finds the cluster complete.
 
+        Of a cluster that was started before, run those nodes that do not run.
+
         Raises TimeoutError if that takes too long.
         """
         for node in self.nodes:
             node.start()
+        if not self._has_met:
+            self._meet()
+            self._has_met = True
+        for node in self.nodes:
+            with node.client() as client:
+                _wait(partial(self._is_complete, client), f"{node} does not know the others")
+
+    def _meet(self) -> None:
         for number, node in enumerate(self.nodes):
             with node.client() as client:
                 self._prepare(client, number)
@@ -93,9 +104,6 @@ class ClusterServer:
                 self._introduce(client)
         for number in range(self._masters, len(self.nodes)):
             self._follow(number)
-        for node in self.nodes:
-            with node.client() as client:
-                _wait(partial(self._is_complete, client), f"{node} does not know the others")
 
     def kill(self, number: int) -> None:
         """End a node at once, as a crash would."""
