@@ -14,7 +14,8 @@ The rules of this file, which is the only clever one:
     health checks, timeouts, retries of connecting), at two thirds of the time of a redis-py call.
 3.  A step is never sent again once any of its bytes may have left, unless it says that this is safe
     (`repeatable`) or the server said that it did not run it. A lost reply to any other step is
-    `OutcomeUnknown`. (redis-py sends everything again: pushes twice, and pops lose an element.)
+    `OutcomeUnknown`, and so is one to a step that `writes` and was sent again in vain. (redis-py
+    sends everything again: pushes twice, and pops lose an element.)
 4.  A connection on which anything but an error reply happened (a time-out, Ctrl-C, a cancelled
     task) is closed before it goes back to the pool. Else the next caller would read its reply.
 5.  Replies arrive as redis-py's parser gives them, bytes undecoded, for RESP2 and RESP3 alike; the
@@ -135,10 +136,11 @@ class Op(Generic[T]):
     """One command and the reading of its reply: exactly one round trip.
 
     *repeatable* says that a second run changes neither state nor answer, so that the command may be
-    sent again when its reply was lost. *client* is whom to send it to, None for the front's own.
+    sent again when its reply was lost; *writes* that the first one does, so that somebody has to be
+    told if no reply ever comes. *client* is whom to send it to, None for the front's own.
     """
 
-    __slots__ = ("args", "client", "read", "repeatable")
+    __slots__ = ("args", "client", "read", "repeatable", "writes")
 
     def __init__(
         self,
@@ -146,11 +148,13 @@ class Op(Generic[T]):
         read: Callable[[Any], T],
         *,
         repeatable: bool = False,
+        writes: bool = False,
         client: Any = None,
     ) -> None:
         self.args = args
         self.read = read
         self.repeatable = repeatable
+        self.writes = writes or not repeatable
         self.client = client
 
     def __iter__(self) -> Steps[T]:
@@ -206,7 +210,8 @@ def at(client: Any, plan: Plan[T]) -> Steps[T]:
         while True:
             elsewhere: Step = step
             if isinstance(step, Op):
-                elsewhere = Op(step.args, same, repeatable=step.repeatable, client=client)
+                how = {"repeatable": step.repeatable, "writes": step.writes}
+                elsewhere = Op(step.args, same, **how, client=client)
             try:
                 reply = yield elsewhere
             except BaseException as error:
@@ -304,7 +309,7 @@ class Front:
 
     def _failure(self, op: Op[Any], error: Exception) -> Exception:
         """Return what to raise when *error* came instead of the reply to *op*."""
-        if op.repeatable or isinstance(error, _ANSWERS) or _was_refused(error):
+        if not op.writes or isinstance(error, _ANSWERS) or _was_refused(error):
             return error
         unknown = OutcomeUnknown(self.redis, self.key, str(op.args[0]))
         unknown.__cause__ = error
@@ -484,8 +489,13 @@ class Sync(Front):
         client = self.redis if op.client is None else op.client
         if isinstance(client, redis.RedisCluster):
             return self._send_around(client, op)
+        is_sent = False
         for pause in _PAUSES:
-            connection = self._lease(client.connection_pool)
+            try:
+                connection = self._lease(client.connection_pool)
+            except FAILURES as error:
+                raise self._failure(op, error) if is_sent else error  # noqa: B904 - as below
+            is_sent = True
             try:
                 connection.send_packed_command(pack(connection, op.args), check_health=False)
                 return connection.read_response(disable_decoding=True)
@@ -732,8 +742,13 @@ class Async(Front):
         client = self.redis if op.client is None else op.client
         if isinstance(client, redis.asyncio.RedisCluster):
             return await self._send_around(client, op)
+        is_sent = False
         for pause in _PAUSES:
-            connection = await self._lease(client.connection_pool)
+            try:
+                connection = await self._lease(client.connection_pool)
+            except FAILURES as error:
+                raise self._failure(op, error) if is_sent else error  # noqa: B904 - as below
+            is_sent = True
             try:
                 await _write_to(connection, pack(connection, op.args))
                 return await connection.read_response(disable_decoding=True)

@@ -140,6 +140,7 @@ keep(ARGV[3], KEYS[1], KEYS[4])
 if ARGV[4] ~= '' then land(KEYS[2], KEYS[3], ARGV[4]) end
 """,
     repeatable=True,
+    writes=True,
 )
 GIVE_UP = Script(
     """
@@ -288,7 +289,8 @@ class CachePlans(Base):
 
     def _store(self, call: Call, text: str) -> Plan[None]:
         if not (self._stay or self._ttl or call.token):
-            return Op(("HSET", self.key, call.field, text), nothing, repeatable=True)
+            args = ("HSET", self.key, call.field, text)
+            return Op(args, nothing, repeatable=True, writes=True)
         # Without a timeout, all go when the last of them goes off.
         stay = self._stay or self._ttl
         keys = (self.key, *self._flight(call), *self._ends)
@@ -328,10 +330,10 @@ class CachePlans(Base):
         return Op(("HLEN", self.key), int, repeatable=True)
 
     def _drop(self, field: str) -> Op[None]:
-        return Op(("HDEL", self.key, field), nothing, repeatable=True)
+        return Op(("HDEL", self.key, field), nothing, repeatable=True, writes=True)
 
     def _drop_all(self) -> Op[None]:
-        return Op(("UNLINK", self.key, *self._ends), nothing, repeatable=True)
+        return Op(("UNLINK", self.key, *self._ends), nothing, repeatable=True, writes=True)
 
     def _reset(self) -> None:
         self.hits, self.misses = Tally(), Tally()

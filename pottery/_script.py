@@ -37,12 +37,13 @@ end
 class Script:
     """A Lua script; calling it with keys and arguments gives the plan that runs it.
 
-    The first line of *text* names KEYS, ARGV and the result. *repeatable* is as for an `Op`.
+    The first line of *text* names KEYS, ARGV and the result. *repeatable* and *writes* are as
+    for an `Op`.
     """
 
-    def __init__(self, text: str, *, repeatable: bool = False) -> None:
+    def __init__(self, text: str, *, repeatable: bool = False, writes: bool = False) -> None:
         self.text = _PRELUDE + text if re.search(r"\b(spread|unpack)\(", text) else text
-        self.repeatable = repeatable
+        self.how = {"repeatable": repeatable, "writes": writes}
         self._digest = sha1(self.text.encode(), usedforsecurity=False).hexdigest()
 
     @overload
@@ -62,11 +63,11 @@ class Script:
         """Return the plan that runs the script on *keys* and reads its result."""
         data = (str(len(keys)), *keys, *args)
         try:
-            reply = yield Op(("EVALSHA", self._digest, *data), same, repeatable=self.repeatable)
+            reply = yield Op(("EVALSHA", self._digest, *data), same, **self.how)
         except NoScriptError:
             # Not SCRIPT LOAD: EVAL keeps the script as well, is one round trip less, and is
             # allowed to users who may not manage scripts.
-            reply = yield Op(("EVAL", self.text, *data), same, repeatable=self.repeatable)
+            reply = yield Op(("EVAL", self.text, *data), same, **self.how)
         return read(reply)
 
     def aside(

@@ -119,7 +119,8 @@ class Base(Front):
         """Give *args* to a variadic command: at once, but for more than MOST_ARGUMENTS."""
         for start in range(0, len(args), MOST_ARGUMENTS):
             part = args[start : start + MOST_ARGUMENTS]
-            yield from Op((command, self.key, *part), nothing, repeatable=repeatable)
+            words = (command, self.key, *part)
+            yield from Op(words, nothing, repeatable=repeatable, writes=True)
 
     def _scan(
         self, command: str, position: Any, read: Callable[[list[bytes]], list[Any]]

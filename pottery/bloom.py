@@ -53,7 +53,7 @@ end
 redis.call('DEL', KEYS[2])
 if ARGV[1] == 'AND' and redis.call('BITCOUNT', KEYS[1]) == 0 then redis.call('DEL', KEYS[1]) end
 """
-COMBINE = Script(_COMBINE, repeatable=True)
+COMBINE = Script(_COMBINE, repeatable=True, writes=True)
 # Run twice, it would take away what was added in between.
 NARROW = Script(_COMBINE)
 
@@ -194,7 +194,7 @@ class BloomPlans(Base, Generic[T]):
         O(1); 1 round trip; atomic.
         """
         setting = self._setting((encode_key(item),))
-        return Op(("BITFIELD", self.key, *setting), nothing, repeatable=True)
+        return Op(("BITFIELD", self.key, *setting), nothing, repeatable=True, writes=True)
 
     @operation
     def update(self, *others: Elements[T] | BloomPlans[T]) -> Steps[None]:

@@ -146,7 +146,7 @@ class CounterPlans(DictPlans[T, int]):
     def _delete(self, key: object) -> Steps[None]:
         text = find_key(key)
         if text is not None:
-            yield from Op(("HDEL", self.key, text), nothing, repeatable=True)
+            yield from Op(("HDEL", self.key, text), nothing, repeatable=True, writes=True)
 
     # --- counting
 

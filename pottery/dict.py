@@ -90,7 +90,8 @@ class DictPlans(Base, Readable, Generic[K, V]):
         return Op(("HLEN", self.key), int, repeatable=True)
 
     def _store(self, key: K, value: V) -> Op[None]:
-        return Op(("HSET", self.key, encode_key(key), encode(value)), nothing, repeatable=True)
+        args = ("HSET", self.key, encode_key(key), encode(value))
+        return Op(args, nothing, repeatable=True, writes=True)
 
     def _delete(self, key: object) -> Steps[None]:
         text = find_key(key)

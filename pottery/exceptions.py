@@ -86,8 +86,9 @@ class DecodeError(PotteryError, ValueError):
 class OutcomeUnknown(PotteryError, RedisConnectionError):
     """The connection was lost after *command* was sent and before its reply came.
 
-    The command ran once or not at all. It is not sent again, since a second run would change the
-    result; look at the container, then decide. The error of the connection is the `__cause__`.
+    The command ran once or not at all. It was not sent again, since a second run would change the
+    result; or it was, where that is as good as one run, and still no reply came. Look at the
+    container, then decide. The error of the connection is the `__cause__`.
     """
 
     def __init__(self, redis: Any, key: str | bytes | None, command: str) -> None:
@@ -98,7 +99,7 @@ class OutcomeUnknown(PotteryError, RedisConnectionError):
 
     def __str__(self) -> str:
         """Say what is not known."""
-        return f"key {self.key!r}: no reply to {self.command}, which ran once or not at all"
+        return f"key {self.key!r}: no reply to {self.command}, which may have run"
 
 
 class QueueEmptyError(PotteryError, Empty):

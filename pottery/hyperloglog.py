@@ -32,6 +32,7 @@ redis.call('PFMERGE', unpack(KEYS))
 spread('PFADD', KEYS[1], ARGV)
 """,
     repeatable=True,
+    writes=True,
 )
 
 UNITE = Script("""
@@ -52,6 +53,7 @@ redis.call('DEL', KEYS[2])
 return merged
 """,
     repeatable=True,
+    writes=True,
 )
 
 # An element is put into a copy, which is made anew whenever that changed it. What is written is
@@ -94,7 +96,7 @@ class HyperLogLogPlans(Base, Generic[T]):
         Raises TypeError if it is not hashable or JSON cannot spell it.
         O(1); 1 round trip; atomic.
         """
-        return Op(("PFADD", self.key, encode_key(item)), nothing, repeatable=True)
+        return Op(("PFADD", self.key, encode_key(item)), nothing, repeatable=True, writes=True)
 
     @operation
     def update(self, *others: Elements[T] | HyperLogLogPlans[T]) -> Steps[None]:

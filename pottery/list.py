@@ -93,6 +93,7 @@ return 1
 """,
     # A second run finds other elements than the digest's, and the sort that asked reads again.
     repeatable=True,
+    writes=True,
 )
 # Stands for any bound of a slice that no list reaches; small enough for Redis and for Lua.
 BEYOND = 2**52

@@ -47,6 +47,7 @@ spread('HSET', KEYS[1], ARGV, 2)
 redis.call('PEXPIRE', KEYS[1], ARGV[1])
 """,
     repeatable=True,
+    writes=True,
 )
 # A second run finds what the first one set, or what others have set since, and says so.
 SET_DEFAULT = Script(
@@ -58,6 +59,7 @@ if ARGV[1] ~= '' then redis.call('PEXPIRE', KEYS[1], ARGV[1]) end
 return redis.call('HGET', KEYS[1], ARGV[2])
 """,
     repeatable=True,
+    writes=True,
 )
 
 

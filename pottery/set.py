@@ -126,7 +126,7 @@ class SetPlans(Base, Readable, Generic[T]):
         Raises TypeError if it is not hashable or JSON cannot spell it.
         O(1); 1 round trip; atomic.
         """
-        return Op(("SADD", self.key, encode_key(item)), nothing, repeatable=True)
+        return Op(("SADD", self.key, encode_key(item)), nothing, repeatable=True, writes=True)
 
     @operation
     def discard(self, item: object, /) -> Plan[None]:
@@ -137,7 +137,7 @@ class SetPlans(Base, Readable, Generic[T]):
         text = _find(item)
         if text is None:
             return Done(None)
-        return Op(("SREM", self.key, text), nothing, repeatable=True)
+        return Op(("SREM", self.key, text), nothing, repeatable=True, writes=True)
 
     @operation
     def remove(self, item: object, /) -> Steps[None]:

@@ -18,12 +18,21 @@ import pytest
 from clients import close
 from redis import BlockingConnectionPool, Redis
 from redis import asyncio as asynchronous
+from redis.asyncio.retry import Retry as AsyncRetry
 from redis.backoff import NoBackoff
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import NoPermissionError, ResponseError
 from redis.retry import Retry
 
-from pottery import AIORedisSet, OutcomeUnknown, RedisDeque, RedisList, RedisSet
+from pottery import (
+    AIORedisSet,
+    OutcomeUnknown,
+    RedisCounter,
+    RedisDeque,
+    RedisDict,
+    RedisList,
+    RedisSet,
+)
 from pottery._plan import same_server
 from pottery.testing import FaultyProxy, RedisServer
 
@@ -102,6 +111,58 @@ def test_read_that_never_gets_through_raises_the_error_of_the_connection(lossy, 
     proxy.drop_reply(0)
     assert not isinstance(caught.value, OutcomeUnknown)
     assert len(members) == 2
+
+
+WRITES = {
+    "member": lambda client: RedisSet(redis=client, key="s").add("c"),
+    "item": lambda client: RedisDict(redis=client, key="d").__setitem__("c", 1),
+    "many": lambda client: RedisDict(redis=client, key="d").update(c=1),
+    "count": lambda client: RedisCounter(redis=client, key="c").__delitem__("c"),
+    "awaited": lambda client: asyncio.run(add_awaiting(client)),
+}
+
+
+async def add_awaiting(blocking):
+    port = blocking.connection_pool.connection_kwargs["port"]
+    client = asynchronous.Redis(port=port, retry=AsyncRetry(NoBackoff(), 0))
+    try:
+        await AIORedisSet(redis=client, key="s").add("c")
+    finally:
+        await close(client)
+
+
+@pytest.fixture(params=WRITES.values(), ids=WRITES)
+def write(request):
+    """A write that is sent again if its reply was lost."""
+    return request.param
+
+
+def test_harmless_write_that_never_gets_a_reply_says_that_it_may_have_run(lossy, proxy, write):
+    proxy.drop_reply(1000)
+    with pytest.raises(OutcomeUnknown):
+        write(lossy)
+    proxy.drop_reply(0)
+
+
+def test_harmless_write_that_cannot_be_sent_again_says_that_it_may_have_run(write):
+    with (
+        RedisServer() as server,
+        FaultyProxy(server.url) as proxy,
+        proxy.client(retry=Retry(NoBackoff(), 0)) as client,
+    ):
+        proxy.swallow_reply()
+        end = threading.Timer(0.1, server.kill)
+        end.start()
+        with pytest.raises(OutcomeUnknown):
+            write(client)
+        end.join()
+
+
+def test_harmless_write_that_was_never_sent_says_that_nothing_was_changed(write):
+    nobody = Redis(port=1, retry=Retry(NoBackoff(), 0))
+    with pytest.raises(RedisConnectionError) as caught:
+        write(nobody)
+    assert not isinstance(caught.value, OutcomeUnknown)
 
 
 def test_async_push_whose_reply_was_lost_runs_once_and_says_so(redis, proxy):
