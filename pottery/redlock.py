@@ -25,6 +25,7 @@ from secrets import token_hex
 from typing import TYPE_CHECKING, Any, NamedTuple, ParamSpec, TypeVar, cast
 from weakref import ref
 
+from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import ResponseError
 
 from pottery._plan import Async, Pause, Sync, operation
@@ -488,7 +489,8 @@ class RedlockPlans(Primitive):
 
         O(1); 1 round trip; atomic.
         """
-        votes = yield from Poll(self._masters, ("GET", self.key), self._patience)
+        question = Poll(self._masters, ("GET", self.key), self._patience)
+        votes = yield from self._insistently(lambda: question)
         self._failures(votes)
         return self._elected(vote for vote in votes if isinstance(vote, bytes))
 
@@ -545,11 +547,24 @@ class RedlockPlans(Primitive):
         self, grant: Grant, command: tuple[Any, ...], is_yes: Callable[[Any], bool]
     ) -> Steps[list[Any]]:
         """Ask all masters about a lock that is held, behind what they have not answered yet."""
-        seconds = min(self._patience, grant.left())
         enough = self._settled(is_yes)
-        asked = Poll(self._masters, command, seconds, enough=enough, behind=grant.asked, keep=True)
-        grant.asked = asked
-        return (yield from asked)
+
+        def ask() -> Poll:
+            seconds, behind = min(self._patience, grant.left()), grant.asked
+            grant.asked = Poll(
+                self._masters, command, seconds, enough=enough, behind=behind, keep=True
+            )
+            return grant.asked
+
+        return (yield from self._insistently(ask))
+
+    def _insistently(self, ask: Callable[[], Poll]) -> Steps[list[Any]]:
+        """Ask once more if there is no majority since connections broke: one master has but one."""
+        votes = yield from ask()
+        broken = sum(isinstance(vote, RedisConnectionError) for vote in votes)
+        if broken > len(votes) - self._majority:
+            votes = yield from ask()
+        return votes
 
     def _lose_if_denied(self, grant: Grant, votes: Sequence[Any]) -> None:
         if sum(vote == 0 for vote in votes) > len(votes) - self._majority:

@@ -959,6 +959,26 @@ def test_lost_replies_leave_nothing_behind_and_nobody_in_doubt(proxies, masters)
         wait_until(lambda: holders(masters) == [None] * 5)
 
 
+@pytest.mark.parametrize("kind", [Blocking, Awaiting])
+def test_lost_reply_of_the_only_master_does_not_lose_the_lock(proxies, kind):
+    proxy = proxies[0]
+    colour = kind([proxy])
+    lock = colour.lock()
+    assert colour.run(lock.acquire())
+    for _ in range(3):
+        proxy.drop_reply()
+        assert colour.run(lock.owner())
+        proxy.drop_reply()
+        assert colour.run(lock.locked())
+        proxy.drop_reply()
+        colour.run(lock.extend())
+    proxy.drop_reply(1000)
+    assert seconds(lambda: colour.run(lock.locked())) < 2
+    proxy.drop_reply(0)
+    colour.run(lock.release())
+    colour.close()
+
+
 def test_slow_network_to_one_master_leaves_no_key_behind(five_servers, masters):
     with five_servers[0].proxy() as proxy, proxy.delay(0, jitter=0.075):
         lock = Redlock(key="printer", masters=[redis_py.Redis(port=proxy.port), *masters[1:]])
