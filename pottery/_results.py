@@ -88,8 +88,9 @@ LOOK_UP = Script(
 """
     + _TIMES
     + """
+local result = find(KEYS[1], KEYS[2], ARGV[1])
 keep(ARGV[2], KEYS[1], KEYS[2])
-return find(KEYS[1], KEYS[2], ARGV[1])
+return result
 """,
     repeatable=True,
 )
@@ -101,8 +102,8 @@ JOIN = Script(
 """
     + _TIMES
     + """
-keep(ARGV[2], KEYS[1], KEYS[4])
 local result = find(KEYS[1], KEYS[4], ARGV[1])
+keep(ARGV[2], KEYS[1], KEYS[4])
 if result and result ~= ARGV[5] then return result end
 local other = redis.call('GET', KEYS[2])
 if other and other ~= ARGV[3] then

@@ -30,9 +30,9 @@ LOOK_UP = Script(
     """
 -- KEYS[1] hash; ARGV[1] ms that it stays from now on, ARGV[2..] fields; returns their values
 local found = {}
-redis.call('PEXPIRE', KEYS[1], ARGV[1])
 for i = 2, #ARGV, 5000 do
   local values = redis.call('HMGET', KEYS[1], unpack(ARGV, i, math.min(i + 4999, #ARGV)))
+  redis.call('PEXPIRE', KEYS[1], ARGV[1])
   if #ARGV <= 5001 then return values end
   for _, value in ipairs(values) do found[#found + 1] = value end
 end

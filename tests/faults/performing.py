@@ -1,0 +1,73 @@
+"""One call of an operation in its colour, with a fault between attaching and calling."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+from contextlib import contextmanager
+from time import monotonic, sleep
+
+import redis.asyncio as asynchronous
+from operations import IDS, LOCKS, attach
+from redis import Redis
+
+PREFIXES = {**dict.fromkeys(IDS, b"nextid:"), **dict.fromkeys(LOCKS, b"redlock:")}
+TEMPORARY = b"pottery:"
+
+
+def key_of(kind):
+    """Return the key of what `attach` returns."""
+    return PREFIXES.get(kind, b"") + b"filled"
+
+
+def perform(operation, url, fault=lambda: None, **options):
+    """Attach by a client of its own, let the fault happen, call, and return the result."""
+    if operation.is_awaited:
+        return asyncio.run(perform_awaiting(operation, url, fault, options))
+    with Redis.from_url(url, **options) as client:
+        target = attach(operation, client)
+        fault()
+        return operation.call(target)
+
+
+async def perform_awaiting(operation, url, fault, options):
+    client = asynchronous.Redis.from_url(url, **options)
+    try:
+        target = attach(operation, client)
+        if inspect.isawaitable(target):
+            target = await target
+        fault()
+        result = operation.call(target)
+        return await result if inspect.isawaitable(result) else result
+    finally:
+        await (client.aclose() if hasattr(client, "aclose") else client.close())
+
+
+def outcome(operation, url, fault=lambda: None, **options):
+    """Return the result, or the exception that was raised instead."""
+    try:
+        return perform(operation, url, fault, **options)
+    except Exception as error:  # noqa: BLE001 - for the test to judge
+        return error
+
+
+def content(client):
+    """Return all that is in a database but temporary keys, and which of it expires."""
+    keys = [key for key in client.scan_iter() if not key.startswith(TEMPORARY)]
+    return {key: (client.dump(key), client.pttl(key) > 0) for key in keys}
+
+
+def until(condition, patience=20.0):
+    """Wait for a condition."""
+    end = monotonic() + patience
+    while not condition():
+        assert monotonic() < end
+        sleep(0.005)
+
+
+@contextmanager
+def within(seconds):
+    """Fail if the block takes longer, as if it hung."""
+    began = monotonic()
+    yield
+    assert monotonic() - began < seconds
