@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import inspect
+from collections import Counter
 from contextlib import contextmanager
 from time import monotonic, sleep
 
@@ -51,10 +52,26 @@ def outcome(operation, url, fault=lambda: None, **options):
         return error
 
 
-def content(client):
-    """Return all that is in a database but temporary keys, and which of it expires."""
-    keys = [key for key in client.scan_iter() if not key.startswith(TEMPORARY)]
-    return {key: (client.dump(key), client.pttl(key) > 0) for key in keys}
+def content(client, *, temporary=False):
+    """Return what is at each key, but temporary ones, and whether it expires."""
+    keys = [key for key in client.scan_iter() if temporary or not key.startswith(TEMPORARY)]
+    return {key: (read(client, key), client.pttl(key) > 0) for key in keys}
+
+
+def read(client, key):
+    """Return the elements at a key, counted; DUMP would show as well how Redis keeps them."""
+    kind = client.type(key)
+    if kind == b"string":
+        text = client.get(key)
+        # But for what Redis itself notes down there when it has counted.
+        return Counter([text[:8] + text[16:] if text.startswith(b"HYLL") else text])
+    if kind == b"list":
+        return Counter(enumerate(client.lrange(key, 0, -1)))
+    if kind == b"stream":
+        return Counter(repr(entry) for entry in client.xrange(key))
+    if kind == b"zset":
+        return Counter(client.zrange(key, 0, -1, withscores=True))
+    return Counter(client.hgetall(key).items() if kind == b"hash" else client.smembers(key))
 
 
 def until(condition, patience=20.0):
