@@ -5,12 +5,14 @@ VENV   := .venv$(if $(REDIS_PY),-redis-$(REDIS_PY))
 BIN    := $(VENV)/bin
 PIP    := $(BIN)/pip install -qq --disable-pip-version-check
 READY  := $(VENV)/ready
+# Where pottery 3.0 is, with a redis-py of its own.
+POTTERY_3 := .venv-pottery-3/ready
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo demo-web test test-wire test-cluster lint format types docs bench check clean
+.PHONY: help install pottery-3 demo demo-web test test-wire test-cluster test-upgrade lint format types docs bench check clean
 
 help:  ## show this list
-	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 12
+	@sed -n 's/^\([a-z0-9-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 14
 
 install: $(READY)  ## set up .venv, with pottery and all tools in it
 
@@ -19,6 +21,13 @@ $(READY): pyproject.toml constraints.txt
 	$(PYTHON) -m venv --clear $(VENV)
 	$(PIP) -c constraints.txt -e '.[dev]'
 	$(if $(REDIS_PY),$(PIP) 'redis==$(REDIS_PY).*')
+	touch $@
+
+pottery-3: $(POTTERY_3)  ## set up .venv-pottery-3, for the tests that exchange data with pottery 3.0
+
+$(POTTERY_3): tests/pottery-3.txt
+	$(PYTHON) -m venv --clear $(@D)
+	$(@D)/bin/pip install -qq --disable-pip-version-check -r tests/pottery-3.txt
 	touch $@
 
 demo: $(READY)  ## index the standard library into Redis, and ask it questions
@@ -37,6 +46,9 @@ test-wire: $(READY)  ## run the quick tests that use a client in each wire mode;
 
 test-cluster: $(READY)  ## run the quick tests that can use a cluster with a client of one
 	$(BIN)/python -m pytest -m 'not slow' --cluster $(ARGS)
+
+test-upgrade: $(READY) $(POTTERY_3)  ## run the tests that exchange data with pottery 3.0
+	$(BIN)/python -m pytest tests/test_upgrade.py $(ARGS)
 
 lint: $(READY)  ## look for mistakes and bad form
 	$(BIN)/ruff check
