@@ -27,13 +27,13 @@ from colours import Awaited, Loop
 from redis import asyncio as asynchronous
 from redis.utils import HIREDIS_AVAILABLE
 
-from pottery.testing import RedisServer, executable
+from pottery.testing import executable
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from contextlib import AbstractContextManager
 
-    from pottery.testing import ClusterServer
+    from pottery.testing import ClusterServer, RedisServer
 
 # How users test, too; and pytester runs pytest as they do.
 pytest_plugins = ["pottery.testing.plugin", "pytester"]
@@ -145,9 +145,12 @@ class GivenServer:
 
 
 @pytest.fixture(scope="session")
-def server() -> Iterator[Server]:
+def server(request: pytest.FixtureRequest) -> Iterator[Server]:
     """A server with an empty database, to which the default client leads too."""
-    with given_server(GIVEN_URL) if GIVEN_URL else RedisServer() as server:
+    if not GIVEN_URL:
+        yield request.getfixturevalue("redis_server")
+        return
+    with given_server(GIVEN_URL) as server:
         os.environ["REDIS_URL"] = server.url
         yield server
         del os.environ["REDIS_URL"]

@@ -17,22 +17,20 @@ LOST = RedisConnectionError, RedisTimeoutError
 
 
 @pytest.fixture(scope="module")
-def own_server():
+def redis_server():
+    """A server beside that of the other tests, in place of the plugin's."""
     with RedisServer() as server:
         yield server
 
 
 @pytest.fixture
-def direct(own_server):
-    with own_server.client() as client:
-        client.flushall()
-        yield client
+def direct(redis_client):
+    return redis_client
 
 
 @pytest.fixture
-def proxy(own_server, direct):
-    with own_server.proxy() as proxy:
-        yield proxy
+def proxy(redis_proxy):
+    return redis_proxy
 
 
 @pytest.fixture(params=[2, 3], ids=["resp2", "resp3"])
@@ -66,8 +64,8 @@ def test_proxy_serves_servers_of_either_kind_with_what_their_url_says(unix_socke
             assert client.ping()
 
 
-def test_url_leads_to_the_same_database(own_server, direct):
-    with FaultyProxy(f"{own_server.url}/3?socket_timeout=7") as proxy, proxy.client() as client:
+def test_url_leads_to_the_same_database(redis_server, direct):
+    with FaultyProxy(f"{redis_server.url}/3?socket_timeout=7") as proxy, proxy.client() as client:
         client.set("k", 1)
 
         assert proxy.url.endswith("/3?socket_timeout=7")
@@ -192,9 +190,9 @@ def test_throttled_line_takes_its_time(client, proxy):
 # --- its end
 
 
-def test_proxy_is_gone_after_its_block(own_server):
+def test_proxy_is_gone_after_its_block(redis_server):
     before = threading.active_count()
-    with own_server.proxy() as proxy, proxy.client(retry=None) as client:
+    with redis_server.proxy() as proxy, proxy.client(retry=None) as client:
         client.ping()
 
     assert threading.active_count() == before
