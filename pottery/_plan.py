@@ -508,7 +508,11 @@ class Sync(Front):
                 connection.disconnect()
                 raise
             finally:
-                self._release(client.connection_pool, connection)
+                try:  # right here: to enter a function is a moment for interrupts
+                    client.connection_pool.release(connection)
+                except BaseException:
+                    self._release_again(client.connection_pool, connection)
+                    raise
             sleep(pause)
         raise AssertionError  # pragma: no cover - the last pause is None
 
@@ -546,7 +550,11 @@ class Sync(Front):
             connection.disconnect()
             raise
         finally:
-            self._release(pool, connection)
+            try:
+                pool.release(connection)
+            except BaseException:
+                self._release_again(pool, connection)
+                raise
 
     @staticmethod
     def _vote(poll: Poll) -> list[Any]:
@@ -582,15 +590,11 @@ class Sync(Front):
         return connection
 
     @staticmethod
-    def _release(pool: Any, connection: Any) -> None:
-        try:
+    def _release_again(pool: Any, connection: Any) -> None:
+        # Interrupted before it had begun, most likely; twice is as good as once, but for a pool
+        # that blocks, which would lend the connection to two.
+        if not isinstance(pool, redis.BlockingConnectionPool):
             pool.release(connection)
-        except BaseException:
-            # Interrupted before it had begun, most likely; twice is as good as once, but for a
-            # pool that blocks, which would lend the connection to two.
-            if not isinstance(pool, redis.BlockingConnectionPool):
-                pool.release(connection)
-            raise
 
     def _walk(self, page: Page[T], start: object) -> Iterator[T]:
         """Yield the items of page after page, each read when it is needed."""
