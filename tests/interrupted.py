@@ -1,7 +1,9 @@
-"""A program: read lists while signals interrupt it, and count the replies that belong to others.
+"""A program: perform every blocking operation while signals interrupt it, and judge the outcome.
 
 It stands by itself, since an interrupt in the middle of the tools that measure or limit a test
-would leave these in disorder. Its argument is the URL of a server; it prints both numbers.
+would leave these in disorder. Its argument is the URL of a server; it prints how many interrupts
+there were, how many connections redis-py's pool lost, being interrupted itself while it lent one,
+and what was wrong.
 """
 
 from __future__ import annotations
@@ -12,20 +14,25 @@ import sys
 import warnings
 from contextlib import suppress
 
-from redis import Redis
+from operations import OPERATIONS
+from redis import ConnectionPool, Redis
+from verdict import FAILURES, LEAK, Interrupt, Stage
 
-from pottery import RedisList
+from pottery._plan import Sync
 
-ROUNDS = 2000
-LISTS = range(20)
-
-
-class Interrupt(Exception):
-    """What a signal handler raises, as Celery's soft time limit does."""
+ROUNDS = 12
+# Seconds; what takes less than this asks nobody.
+SHORTEST = 0.00004
+LEASES = {Sync._lease.__code__, ConnectionPool.get_connection.__code__}
 
 
-def interrupt(*_):
-    raise Interrupt
+def interrupt(_, frame):
+    error = Interrupt()
+    error.is_in_pool = False
+    while frame:
+        error.is_in_pool |= frame.f_code in LEASES
+        frame = frame.f_back
+    raise error
 
 
 def silence():
@@ -35,28 +42,40 @@ def silence():
             return
 
 
-def wrong_replies(lists):
-    return sum(numbers[0] != n for n, numbers in enumerate(lists))
+def interrupted(call, seconds):
+    """Return what *call* gives, unless it is interrupted after *seconds*."""
+    try:
+        signal.setitimer(signal.ITIMER_REAL, seconds)
+        return call()
+    finally:
+        silence()
 
 
 def main(url):
     # RESP2, since hiredis crashes when a signal meets a number that it packs, and redis-py greets
     # with one in RESP3; many connections, since redis-py's pool loses one here and there.
-    redis = Redis.from_url(url, protocol=2, max_connections=10_000)
-    lists = [RedisList([n], redis=redis, key=f"l{n}") for n in LISTS]
+    seer, client = Redis.from_url(url), Redis.from_url(url, protocol=2, max_connections=10_000)
+    stage = Stage(None, seer, client, None)
     signal.signal(signal.SIGALRM, interrupt)
     rng = random.Random(7)
-    interrupts = wrong = 0
-    for _ in range(ROUNDS):
-        try:
-            signal.setitimer(signal.ITIMER_REAL, rng.uniform(0.00002, 0.0004))
-            wrong += wrong_replies(lists)
-        except Interrupt:
-            interrupts += 1
-        finally:
-            silence()
-        wrong += wrong_replies(lists[:3])
-    sys.stdout.write(f"{interrupts} {wrong}\n")
+    interrupts, leaks, found = 0, [], []
+    for operation in OPERATIONS:
+        if operation.is_awaited:
+            continue
+        stage.perform(operation)
+        clean = stage.perform(operation)
+        if clean.seconds < SHORTEST:
+            continue
+        for _ in range(ROUNDS):
+            seconds = rng.uniform(0.00002, 1.2 * clean.seconds + 0.00005)
+            trial = stage.perform(
+                operation, lambda call, s=seconds: interrupted(call, s), (Interrupt, *FAILURES)
+            )
+            interrupts += isinstance(trial.error, Interrupt)
+            if wrong := stage.verdict(operation, clean, trial):
+                is_theirs = wrong == LEAK and trial.error.is_in_pool
+                (leaks if is_theirs else found).append(f"{operation} {wrong}")
+    sys.stdout.write(f"{interrupts} {len(leaks)} {found}\n")
 
 
 if __name__ == "__main__":

@@ -5,14 +5,12 @@ from __future__ import annotations
 import asyncio
 import gc
 import os
-import random
 import signal
 import subprocess
 import sys
 import threading
 import time
 from contextlib import suppress
-from pathlib import Path
 
 import pytest
 from clients import close
@@ -219,42 +217,6 @@ def test_server_that_is_not_there_gives_redis_pys_own_error():
     with pytest.raises(RedisConnectionError) as caught:
         RedisSet(redis=nobody, key="s").add(1)
     assert not isinstance(caught.value, OutcomeUnknown)
-
-
-def test_interrupted_calls_never_leave_a_reply_for_the_next_one(server, redis):
-    program = [sys.executable, Path(__file__).with_name("interrupted.py"), server.url]
-    done = subprocess.run(program, capture_output=True, text=True, check=True, timeout=100)
-    interrupts, wrong = map(int, done.stdout.split())
-    assert interrupts > 500
-    assert wrong == 0
-
-
-def test_cancelled_tasks_never_leave_a_reply_for_the_next_one(server, redis):
-    async def cancel_at_random():
-        client = asynchronous.Redis.from_url(server.url)
-        sets = [await AIORedisSet.create([n], redis=client, key=f"s{n}") for n in range(5)]
-        rng = random.Random(7)
-        cancelled = 0
-        for _ in range(2000):
-            victim = asyncio.create_task(read_all(sets))
-            for _ in range(rng.randrange(30)):
-                await asyncio.sleep(0)
-            victim.cancel()
-            try:
-                await victim
-            except asyncio.CancelledError:
-                cancelled += 1
-            probe = rng.randrange(5)
-            assert await sets[probe].to_set() == {probe}
-        await close(client)
-        return cancelled
-
-    assert asyncio.run(cancel_at_random()) > 500
-
-
-async def read_all(sets):
-    for n, members in enumerate(sets):
-        assert await members.to_set() == {n}
 
 
 # --- scripts

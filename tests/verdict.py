@@ -52,13 +52,19 @@ from pottery.base import Base
 from pottery.exceptions import PrimitiveError
 
 
-class Interrupt(BaseException):
-    """What comes at any moment, as KeyboardInterrupt does."""
+class Interrupt(Exception):
+    """What a signal handler raises, as Celery's soft time limit does."""
 
 
 FAILURES = (RedisConnectionError, RedisTimeoutError, PrimitiveError)
 # Who raises this, does not say that nothing was done.
-SURE_OF_NOTHING = (OutcomeUnknown, PrimitiveError, Interrupt, asyncio.CancelledError)
+SURE_OF_NOTHING = (
+    OutcomeUnknown,
+    PrimitiveError,
+    Interrupt,
+    asyncio.CancelledError,
+    asyncio.TimeoutError,
+)
 QUEUES = {RedisSimpleQueue, AIORedisSimpleQueue}
 # Which member is taken is up to the server, so a run cannot be compared with another one.
 RANDOM = {(RedisSet, "pop"), (AIORedisSet, "pop")}
@@ -69,6 +75,7 @@ PATIENCE = 10.0
 GRACE = 3.0
 # What is beside the content, to tell whether a reply belongs to somebody else.
 PROBES = range(3)
+LEAK = "kept a connection of the pool"
 ASIDE = re.compile(rb"pottery:|probe |.*~([0-9a-f]{32}|waiting|bell|reserved)$")
 RANDOM_NAME = re.compile(r"pottery:[0-9a-f-]{36}|0x[0-9a-f]+|^[0-9a-f]{40}$")
 SEEN_BY = {
@@ -133,6 +140,7 @@ class Stage:
         self.loop = loop
         self.seer = seer
         self.clients = {False: blocking, True: awaiting}
+        self.lent = 0  # connections that are known to be missing
 
     def client(self, operation):
         return self.clients[operation.is_awaited]
@@ -155,6 +163,7 @@ class Stage:
         except errors as error:
             caught = bare(error)
         seconds = time.monotonic() - began
+        self.seer.ping()  # behind which nothing is on its way any more
         if caught and operation.kind in QUEUES:
             self.settle(target.qsize())
         return Trial(before, state(self.seer), shown(result, self.seer), caught, seconds)
@@ -174,8 +183,10 @@ class Stage:
         """Return what is wrong with the client afterwards, '' if nothing."""
         if self.answers(operation) != [*PROBES]:
             return "got a reply that belongs to another"
-        if self.client(operation).connection_pool._in_use_connections:
-            return "kept a connection of the pool"
+        lent = len(self.client(operation).connection_pool._in_use_connections)
+        self.lent, before = lent, self.lent
+        if lent > before:
+            return LEAK
         if self.seer.keys("pottery:*"):
             gc.collect()
             self.answers(operation)  # which unlinks what is left over
