@@ -31,6 +31,9 @@ MISSING: Any = object()
 # Elements read by one command of a long container: less than a millisecond of the server's time.
 PAGE = 1000
 START = b"0"
+# So many, about, that the first command reads of a hash or set: then a thousand take one, although
+# the server cannot tell that it gave the last ones when it gives just as many as it is asked for.
+FIRST_PAGE = 2048
 # Elements of a list that the first command reads: a third of a millisecond of the server's time.
 WHOLE = 10_000
 # Arguments carried by one command. Before Redis 7.0 a server refuses more than a million.
@@ -131,7 +134,8 @@ class Base(Front):
             following, raws = reply
             return None if following == START else following, read(raws)
 
-        return Op((command, self.key, position, "COUNT", str(PAGE)), page, repeatable=True)
+        count = FIRST_PAGE if position == START else PAGE
+        return Op((command, self.key, position, "COUNT", str(count)), page, repeatable=True)
 
     def _companion(self, name: str) -> str | bytes:
         """Return the key of something that belongs to this container: *key*, and then *name*."""

@@ -298,7 +298,9 @@ class CounterPlans(DictPlans[T, int]):
 
         O(n); 1 round trip per 1000 items; not atomic.
         """
-        return (yield from self._counter()).total()
+        texts = yield from whole(self._texts, START)
+        counts = dict(zip(texts[::2], texts[1::2], strict=True))
+        return sum(self._decode_many([*counts.values()]))
 
     def _counter(self) -> Steps[Counter[T]]:
         return Counter(dict((yield from whole(self._items, START))))

@@ -431,7 +431,7 @@ def test_long_dict_is_read_in_pages(redis, commands):
     assert sorted(d) == sorted(items)
     with commands(redis) as sent:
         assert sum(1 for _ in d.values()) == LONG
-    assert 3 <= len(sent) <= 6
+    assert 2 <= len(sent) <= 3
 
 
 def test_only_the_pages_that_are_needed_are_read(redis, commands):
