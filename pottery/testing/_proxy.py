@@ -23,10 +23,13 @@ if TYPE_CHECKING:
 # What clients say by themselves, to introduce themselves or to learn about a cluster: no fault is
 # spent on that.
 _GREETINGS = set(b"ASKING AUTH CLIENT CLUSTER COMMAND HELLO READONLY SELECT".split())
-# What is answered once for each channel, in RESP3 by pushes, or for a replica not at all.
-_UNANSWERED = set(
-    b"PSUBSCRIBE PUNSUBSCRIBE REPLCONF SSUBSCRIBE SUBSCRIBE SUNSUBSCRIBE UNSUBSCRIBE".split()
-)
+# What is answered once for each channel, in RESP3 by pushes, or not at all: a replica's word, and
+# an empty line.
+_UNANSWERED = {
+    *b"PSUBSCRIBE PUNSUBSCRIBE SSUBSCRIBE SUBSCRIBE SUNSUBSCRIBE UNSUBSCRIBE".split(),
+    b"REPLCONF",
+    b"",
+}
 # What a replica says, to whom the server then no longer speaks in replies.
 _SYNCING = {b"PSYNC", b"SYNC"}
 
@@ -72,8 +75,8 @@ class FaultyProxy:
         self._swallowed_replies = _Countdown()
         self._delay = (0.0, 0.0)
         self._rate = 0.0
-        self._flow = asyncio.Event()
-        self._flow.set()
+        self._gate = asyncio.Event()
+        self._gate.set()
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self.host}:{self.port}>"
@@ -161,12 +164,19 @@ class FaultyProxy:
         Connections stay open, new ones are accepted, and nobody hears anything. What was sent
         meanwhile arrives when the block ends, late commands as well.
         """
-        with self._while(_flow=asyncio.Event()):
-            yield
+        gate = asyncio.Event()
+        try:
+            with self._while(_gate=gate):
+                yield
+        finally:
+            self._tell(_open(gate))  # whoever waits there goes on to the gate of now
 
     @contextmanager
     def refuse(self) -> Generator[None]:
-        """Refuse new connections and close the old ones, as a machine without a server."""
+        """Refuse new connections and close the old ones, as a machine without a server.
+
+        Raises RuntimeError if the proxy does that already.
+        """
         self._tell(self._refuse())
         try:
             yield
@@ -194,10 +204,10 @@ class FaultyProxy:
 
     # --- in the proxy's own thread
 
-    async def _let_through(self, message: bytes, writer: asyncio.StreamWriter) -> bytes:
+    async def _let_through(self, message: memoryview, writer: asyncio.StreamWriter) -> memoryview:
         """Write what may go now, and return the rest."""
-        while not self._flow.is_set():
-            await self._flow.wait()
+        while not self._gate.is_set():
+            await self._gate.wait()
         size = max(int(self._rate / _TICKS), 1) if self._rate else len(message)
         writer.write(message[:size])
         await writer.drain()
@@ -213,10 +223,7 @@ class FaultyProxy:
         asyncio.run_coroutine_threadsafe(what, self._loop).result()
 
     async def _set(self, **settings: Any) -> None:
-        before = self._flow
         vars(self).update(settings)
-        if self._flow is not before:
-            before.set()  # whoever waits looks again
 
     @contextmanager
     def _while(self, **settings: Any) -> Generator[None]:
@@ -239,6 +246,8 @@ class FaultyProxy:
         return listener
 
     async def _refuse(self) -> None:
+        if self._accepting.done():
+            raise RuntimeError("the proxy refuses connections already")
         await self._deafen()
         self._listener = self._bound()  # which keeps the port for us
         await self._cut()
@@ -385,8 +394,9 @@ class _Link:
             due, message = item
             if (left := due - asyncio.get_running_loop().time()) > 0:
                 await asyncio.sleep(left)
-            while message:
-                message = await self._proxy._let_through(message, writer)
+            rest = memoryview(message)
+            while rest:
+                rest = await self._proxy._let_through(rest, writer)
 
 
 async def _message(reader: asyncio.StreamReader) -> bytes:
@@ -412,6 +422,10 @@ def _name(command: bytes) -> bytes:
     """Return GET of *2, $3, GET, $1, k, or of a line that says GET k."""
     words = [*command[:_LONGEST_NAME].split(maxsplit=3), b""]
     return (words[2] if command.startswith(b"*") and len(words) > 3 else words[0]).upper()
+
+
+async def _open(gate: asyncio.Event) -> None:
+    gate.set()
 
 
 def _shut(writer: asyncio.StreamWriter) -> None:
