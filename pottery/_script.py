@@ -12,7 +12,7 @@ import re
 from hashlib import sha1
 from typing import TYPE_CHECKING, Any, overload
 
-from redis.exceptions import NoScriptError
+from redis.exceptions import NoScriptError, OutOfMemoryError, ReadOnlyError, ResponseError
 
 from pottery._plan import Op, same
 from pottery._poll import Poll
@@ -32,6 +32,10 @@ local function spread(command, key, values, first)
   end
 end
 """
+
+# What redis-py has a class for; before Redis 7.0 it stands in the middle of a long story.
+_TOLD = re.compile(r"^Error running script .*? -(OOM|READONLY) ", re.DOTALL)
+_KINDS = {"OOM": OutOfMemoryError, "READONLY": ReadOnlyError}
 
 
 class Script:
@@ -63,11 +67,14 @@ class Script:
         """Return the plan that runs the script on *keys* and reads its result."""
         data = (str(len(keys)), *keys, *args)
         try:
-            reply = yield Op(("EVALSHA", self._digest, *data), same, **self.how)
-        except NoScriptError:
-            # Not SCRIPT LOAD: EVAL keeps the script as well, is one round trip less, and is
-            # allowed to users who may not manage scripts.
-            reply = yield Op(("EVAL", self.text, *data), same, **self.how)
+            try:
+                reply = yield Op(("EVALSHA", self._digest, *data), same, **self.how)
+            except NoScriptError:
+                # Not SCRIPT LOAD: EVAL keeps the script as well, is one round trip less, and is
+                # allowed to users who may not manage scripts.
+                reply = yield Op(("EVAL", self.text, *data), same, **self.how)
+        except ResponseError as error:
+            raise _plain(error) from None
         return read(reply)
 
     def aside(
@@ -79,3 +86,9 @@ class Script:
         if isinstance(vote, NoScriptError):
             (vote,) = yield from Poll((client,), ("EVAL", self.text, *data), seconds)
         return vote
+
+
+def _plain(error: ResponseError) -> ResponseError:
+    """Return *error* as the error that it would have been outside of a script."""
+    told = _TOLD.match(str(error))
+    return _KINDS[told[1]](str(error)) if told else error
