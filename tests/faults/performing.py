@@ -68,7 +68,7 @@ def read(client, key):
     if kind == b"list":
         return Counter(enumerate(client.lrange(key, 0, -1)))
     if kind == b"stream":
-        return Counter(repr(entry) for entry in client.xrange(key))
+        return Counter(repr(fields) for _, fields in client.xrange(key))
     if kind == b"zset":
         return Counter(client.zrange(key, 0, -1, withscores=True))
     return Counter(client.hgetall(key).items() if kind == b"hash" else client.smembers(key))

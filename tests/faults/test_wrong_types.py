@@ -30,6 +30,13 @@ ANSWERS = {
 CLEARS = {"clear", "cache_clear", "reset"}
 
 
+@pytest.fixture
+def database(server):
+    with server.client() as client:
+        client.flushdb()
+        yield client
+
+
 def put(redis, key, kind):
     redis.delete(key)
     command, *args = WRITES[kind]
