@@ -27,13 +27,13 @@ from colours import Awaited, Loop
 from redis import asyncio as asynchronous
 from redis.utils import HIREDIS_AVAILABLE
 
-from pottery.testing import executable
+from pottery.testing import RedisServer, executable
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from contextlib import AbstractContextManager
 
-    from pottery.testing import ClusterServer, RedisServer
+    from pottery.testing import ClusterServer
 
 # How users test, too; and pytester runs pytest as they do.
 pytest_plugins = ["pottery.testing.plugin", "pytester"]
@@ -142,6 +142,15 @@ class GivenServer:
 
     def client(self, **options: Any) -> redis_py.Redis:
         return redis_py.Redis.from_url(self.url, **options)
+
+
+if GIVEN_URL:
+
+    @pytest.fixture(scope="session")
+    def redis_server() -> Iterator[RedisServer]:
+        """A server beside the given one, of which alone REDIS_URL tells."""
+        with RedisServer() as server:
+            yield server
 
 
 @pytest.fixture(scope="session")

@@ -10,11 +10,13 @@ from pathlib import Path
 import pytest
 
 import pottery
+from pottery.testing import plugin
 
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", *sorted(ROOT.glob("docs/*.md"))]
 MODULES = [found.name for found in pkgutil.walk_packages(pottery.__path__, "pottery.")]
 README_URL = "redis://localhost:6379/1"
+FIXTURES = [name for name in vars(plugin) if name.startswith("redis_")]
 API = {name: getattr(pottery, name) for name in pottery.__all__}
 
 
@@ -29,11 +31,13 @@ def run(tests):
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
-def test_examples_of_page_do_what_it_says(page, redis, server):
+def test_examples_of_page_do_what_it_says(page, redis, server, request):
     text = page.read_text(encoding="utf-8").replace(README_URL, server.url)
 
     # The README stands for itself, and makes its own client; the pages of docs/ may say `redis`.
     given = {} if page.name == "README.md" else {"redis": redis, **API}
+    if page.name == "testing.md":
+        given |= {name: request.getfixturevalue(name) for name in FIXTURES}
     run([doctest.DocTestParser().get_doctest(text, given, page.name, str(page), 0)])
 
 

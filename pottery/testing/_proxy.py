@@ -66,7 +66,7 @@ class FaultyProxy:
         if self._upstream.scheme not in {"redis", "unix"}:
             raise ValueError("the url of the server must begin with redis:// or unix://")
         self.host = "127.0.0.1"
-        self.port = 0  # until the with block begins
+        self.port: int = 0  # until the with block begins
         self._owner = os.getpid()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._links: set[asyncio.Task[None]] = set()

@@ -6,7 +6,7 @@ in production should not load itself into every run of pytest in the same enviro
 
 Servers are started when the first test wants them, and serve the whole session; what a test has
 killed is back for the next. Each test begins with empty databases. To have a server of another
-kind, override its fixture: the others use yours.
+kind, override its fixture; the others use yours::
 
     @pytest.fixture(scope="session")
     def redis_server():
