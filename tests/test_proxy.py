@@ -400,9 +400,11 @@ def test_proxy_finds_a_server_that_was_restarted():
 
 def test_client_that_waits_hears_that_the_server_is_gone():
     with RedisServer() as server, server.proxy() as proxy, proxy.client(retry=None) as client:
-        threading.Timer(0.2, server.kill).start()
+        timer = threading.Timer(0.2, server.kill)
+        timer.start()
         with pytest.raises(RedisConnectionError):
             client.blpop("l", 60)
+        timer.join()
 
 
 def test_server_hears_that_a_client_is_gone(proxy, direct):

@@ -10,6 +10,7 @@ import socket
 import subprocess
 import sys
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from itertools import chain, repeat
 from pathlib import Path
 from time import monotonic, sleep
@@ -215,6 +216,18 @@ def test_kill_ends_the_server_without_its_leave():
         server.start()
 
         assert client.ping()
+
+
+def test_server_can_be_ended_by_many_threads_at_once():
+    for _ in range(5):
+        with RedisServer() as server:
+            pid = server.pid
+            with ThreadPoolExecutor(8) as pool:
+                ends = [pool.submit(end) for end in [server.kill, server.stop] * 4]
+            assert [end.result() for end in ends] == [None] * 8
+            assert not is_running(pid)
+            server.start()
+            assert server.pid != pid
 
 
 def test_server_that_stands_still_can_be_stopped():

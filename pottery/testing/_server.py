@@ -12,6 +12,7 @@ import weakref
 from contextlib import contextmanager
 from pathlib import Path
 from secrets import randbelow
+from threading import RLock
 from time import monotonic, sleep
 from typing import IO, TYPE_CHECKING, Any
 from urllib.parse import quote
@@ -25,6 +26,7 @@ from pottery.testing._proxy import FaultyProxy
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Mapping
+    from contextlib import AbstractContextManager
     from types import TracebackType
 
     from typing_extensions import Self
@@ -97,8 +99,9 @@ class RedisServer:
         self._owner = os.getpid()
         self._processes: list[subprocess.Popen[bytes]] = []  # the server and its watch
         self._stalled: list[subprocess.Popen[bytes]] = []
+        self._ending = RLock()
         self._finalizer = weakref.finalize(
-            self, _clean_up, self._owner, self._processes, self._folder
+            self, _clean_up, self._owner, self._processes, self._ending, self._folder
         )
 
     def __repr__(self) -> str:
@@ -175,13 +178,15 @@ class RedisServer:
     def stop(self) -> None:
         """End the server and wait until it has ended; do nothing if it does not run."""
         if os.getpid() == self._owner:
-            _end(self._processes)
+            _end(self._processes, self._ending)
 
     def kill(self) -> None:
         """End the server at once, as a crash would; do nothing if it does not run."""
-        if self._processes and os.getpid() == self._owner:
-            self._processes[0].kill()
-            self.stop()
+        if os.getpid() == self._owner:
+            with self._ending:
+                for process in self._processes[:1]:
+                    process.kill()
+                self.stop()
 
     def restart(self, *, crash: bool = False, keep_data: bool | None = None) -> None:
         """End the server, as a *crash* would or in good order, and start it again.
@@ -298,21 +303,27 @@ def _process_id(client: Any) -> int | None:
         return None
 
 
-def _end(processes: list[subprocess.Popen[bytes]]) -> None:
+def _end(processes: list[subprocess.Popen[bytes]], ending: AbstractContextManager[Any]) -> None:
     """End the watch and then the server; the other way round, the watch might kill a stranger."""
-    while processes:
-        with processes[-1] as process:
-            process.terminate()
-            process.send_signal(signal.SIGCONT)  # a process that is stopped heeds nothing else
-            try:
-                process.wait(_GRACE)
-            except subprocess.TimeoutExpired:
-                process.kill()
-        processes.pop()
+    with ending:  # of the threads that want this only one at a time
+        while processes:
+            with processes[-1] as process:
+                process.terminate()
+                process.send_signal(signal.SIGCONT)  # a process that is stopped heeds nothing else
+                try:
+                    process.wait(_GRACE)
+                except subprocess.TimeoutExpired:
+                    process.kill()
+            processes.pop()
 
 
-def _clean_up(owner: int, processes: list[subprocess.Popen[bytes]], folder: Path) -> None:
+def _clean_up(
+    owner: int,
+    processes: list[subprocess.Popen[bytes]],
+    ending: AbstractContextManager[Any],
+    folder: Path,
+) -> None:
     """End the server for good, unless this is a forked child of its owner."""
     if os.getpid() == owner:
-        _end(processes)
+        _end(processes, ending)
         shutil.rmtree(folder, ignore_errors=True)
