@@ -622,6 +622,15 @@ def _cancellations() -> int:
     return int(counter())
 
 
+def _has_ended(connection: Any) -> bool:
+    """Return whether the server has closed a connection.
+
+    A pool of redis-py 8 does not look if it is to be told of maintenance, as it is by default.
+    """
+    stream = connection._reader  # no public way leads to it
+    return stream is not None and bool(stream.at_eof())
+
+
 async def _write_to(connection: Any, command: Any) -> None:
     """Send what is packed."""
     cancellations, timeout = _cancellations(), connection.socket_timeout
@@ -832,6 +841,9 @@ class Async(Front):
             await _wake_another(pool)
             raise
         try:
+            if _has_ended(connection):
+                await connection.disconnect(nowait=True)
+                await connection.connect()
             _deliver_cancellation(cancellations)
             await connection.check_health()
         except BaseException:

@@ -23,6 +23,7 @@ from redis.exceptions import NoPermissionError, ResponseError
 from redis.retry import Retry
 
 from pottery import (
+    AIORedisDeque,
     AIORedisSet,
     OutcomeUnknown,
     RedisCounter,
@@ -195,6 +196,24 @@ def test_idle_connection_that_the_server_closed_is_replaced_unnoticed(redis):
         redis.client_kill_filter(_type="normal", skipme=False)
         time.sleep(0.01)  # until the end of the connection has arrived here
     assert list(deque) == list(range(20))
+
+
+@pytest.mark.parametrize("protocol", [2, 3])
+def test_idle_async_connection_that_the_server_closed_is_replaced_unnoticed(
+    server, redis, protocol
+):
+    async def run():
+        client = asynchronous.Redis.from_url(server.url, protocol=protocol)
+        deque = AIORedisDeque(redis=client, key="d")
+        for number in range(20):
+            await deque.append(number)
+            redis.client_kill_filter(_type="normal", skipme=True)
+            await asyncio.sleep(0.01)  # until the end of the connection has arrived here
+        elements = await deque.to_list()
+        await close(client)
+        return elements
+
+    assert asyncio.run(run()) == list(range(20))
 
 
 def test_connection_goes_back_to_the_pool_after_every_outcome(server):
