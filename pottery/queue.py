@@ -32,7 +32,7 @@ from redis.exceptions import TimeoutError as RedisTimeoutError
 from pottery._caller import Caller
 from pottery._json import encode
 from pottery._plan import Op, Pause, Sync, nothing, operation, same_server
-from pottery._poll import FAILURES, Poll
+from pottery._poll import FAILURES, Poll, Unanswered
 from pottery._script import Script
 from pottery._temporary import unlink_after
 from pottery.base import AIOBase, Base
@@ -286,7 +286,7 @@ class QueuePlans(Base, Generic[T]):
         except RedisConnectionError as error:
             if not _is_none_left(error):
                 raise
-            raw = yield from self._take_aside(caller, WAIT)
+            raw = yield from self._take_aside(caller, WAIT, until)
         if raw is None:
             raw = yield from self._wait(caller, until)
         return raw
@@ -300,7 +300,7 @@ class QueuePlans(Base, Generic[T]):
                 if isinstance(vote, Exception) and not ring.lines:
                     yield from Pause(min(NOT_SO_FAST, max(until - monotonic(), 0)))
                 is_waiting = ring.lines or until <= monotonic()
-                raw = yield from self._take_aside(caller, LOOK if is_waiting else WAIT)
+                raw = yield from self._take_aside(caller, LOOK if is_waiting else WAIT, until)
         except GeneratorExit:
             raise
         except BaseException:
@@ -336,13 +336,15 @@ class QueuePlans(Base, Generic[T]):
             raise
         return self._read(caller, reply)
 
-    def _take_aside(self, caller: Caller, how: str) -> Steps[bytes | None]:
+    def _take_aside(self, caller: Caller, how: str, until: float) -> Steps[bytes | None]:
         """Take the first item as `_take` does, but over a connection outside of the pool."""
         asked = self._ask(caller, how)
         caller.may_hold = True
         vote = yield from TAKE.aside(self.redis, self._keys(caller.name), asked, PATIENCE)
         if not isinstance(vote, Exception):
             return self._read(caller, vote)
+        if isinstance(vote, Unanswered) and monotonic() >= until:
+            raise vote  # to ask as patiently as the client is would take too long
         try:
             return (yield from self._take(caller, how))
         except RedisConnectionError as error:
