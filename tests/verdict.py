@@ -148,10 +148,10 @@ class Stage:
     def settle(self, value):
         return self.loop.wait(value) if isawaitable(value) else value
 
-    def perform(self, operation, run=None, errors=FAILURES):
+    def perform(self, operation, run=None, errors=FAILURES, items="01234"):
         """Perform an operation once, by *run* if it is given; return what became of it."""
         self.seer.flushdb()
-        prepare(operation.kind, self.seer)
+        prepare(operation.kind, self.seer, items)
         for number in PROBES:
             self.seer.rpush(f"probe {number}", number)
         self.answers(operation)  # so that the client is connected
