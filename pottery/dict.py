@@ -10,6 +10,7 @@ from pottery._plan import Op, nothing, operation, same, whole
 from pottery._script import Script
 from pottery._views import AIORedisDictView, RedisDictItems, RedisDictKeys, RedisDictValues
 from pottery.base import MISSING, START, AIOContainer, Base, Container, Readable, warn_about
+from pottery.exceptions import DecodeError
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterator
@@ -118,7 +119,10 @@ class DictPlans(Base, Readable, Generic[K, V]):
         raws = yield from POP_LAST((self.key,))
         if raws is None:
             raise KeyError("popitem(): dictionary is empty")
-        return self._decode_key(raws[0]), self._decode(raws[1])
+        try:
+            return self._decode_key(raws[0]), self._decode(raws[1])
+        except DecodeError as error:  # it is gone from Redis, so the error has all of it
+            raise DecodeError(self.redis, self.key, b": ".join(raws)) from error
 
     def _setdefault(self, key: K, default: object) -> Steps[Any]:
         return SET_DEFAULT((self.key,), (encode_key(key), encode(default)), self._decode)

@@ -309,9 +309,10 @@ class NextIdPlans(Primitive):
         return _Round(began, ended, votes.count(1), numbers, marks, due, missing, failures)
 
     def _number(self, text: bytes) -> int:
-        if not text.isdigit():
-            raise DecodeError(None, self.key, text)
-        return int(text)
+        with suppress(ValueError):  # of digits that are more than Python reads
+            if text.isdigit():
+                return int(text)
+        raise DecodeError(None, self.key, text)
 
     def _is_settled(self, votes: Sequence[Any]) -> bool:
         """Return whether further votes would change nothing."""

@@ -94,7 +94,7 @@ if number == ARGV[1] then
 end
 local is_plain = redis.call('EXISTS', KEYS[3], KEYS[5]) == 0
 local taken = not is_plain and redis.call('ZPOPMIN', KEYS[5])[1]
-local item = taken and taken:sub(taken:find(':', 1, true) + 1)
+local item = taken and taken:sub((taken:find(':', 1, true) or 0) + 1)
 if not taken then
   local entry = redis.call('XRANGE', KEYS[1], '-', '+', 'COUNT', '1')[1]
   if entry then
