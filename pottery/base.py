@@ -199,10 +199,10 @@ class Base(Front):
         return values
 
     def _hashable(self, value: Any, raw: bytes) -> Any:
-        frozen = _json.freeze(value)
         try:
+            frozen = _json.freeze(value)
             hash(frozen)
-        except TypeError as error:
+        except (TypeError, RecursionError) as error:
             raise DecodeError(self.redis, self.key, raw) from error
         return frozen
 
