@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 import time
+from contextlib import suppress
 from functools import partial
 from itertools import combinations
 from typing import TYPE_CHECKING, Any
@@ -25,7 +26,7 @@ from redis.exceptions import (
 )
 
 from pottery._plan import Front, address, same_server
-from pottery.exceptions import QuorumIsImpossible
+from pottery.exceptions import DecodeError, QuorumIsImpossible
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -118,6 +119,14 @@ def _may_pass(failure: Exception) -> bool:
     if isinstance(failure, ResponseError) and not isinstance(failure, _PASSING):
         return _PASSING_WORDS.search(str(failure)) is not None
     return True
+
+
+def number(text: bytes, key: str) -> int:
+    """Return the number that *key* holds as *text*; DecodeError if it is none."""
+    with suppress(ValueError):  # of so many digits that Python does not read it
+        if text.isdigit():
+            return int(text)
+    raise DecodeError(None, key, text)
 
 
 def evaluate(text: str, keys: Sequence[str], args: Iterable[Argument] = ()) -> tuple[Argument, ...]:

@@ -30,9 +30,9 @@ from uuid import uuid4
 
 from pottery._plan import Async, Pause, Sync, operation
 from pottery._poll import Poll, Unanswered
-from pottery._quorum import Primitive, evaluate, now
+from pottery._quorum import Primitive, evaluate, now, number
 from pottery._together import Bell, Together
-from pottery.exceptions import DecodeError, QuorumNotAchieved
+from pottery.exceptions import QuorumNotAchieved
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -304,15 +304,9 @@ class NextIdPlans(Primitive):
         due: dict[Any, bytes] = {at: vote[0] for at, vote in pairs if isinstance(vote, list)}
         texts = {at: vote for at, vote in pairs if isinstance(vote, bytes)}
         marks = due | {at: text for at, text in texts.items() if text.startswith(_MARK)}
-        numbers = [self._number(text) for at, text in texts.items() if at not in marks]
+        numbers = [number(text, self.key) for at, text in texts.items() if at not in marks]
         missing = votes.count(None)
         return _Round(began, ended, votes.count(1), numbers, marks, due, missing, failures)
-
-    def _number(self, text: bytes) -> int:
-        with suppress(ValueError):  # of digits that are more than Python reads
-            if text.isdigit():
-                return int(text)
-        raise DecodeError(None, self.key, text)
 
     def _is_settled(self, votes: Sequence[Any]) -> bool:
         """Return whether further votes would change nothing."""

@@ -30,7 +30,7 @@ from redis.exceptions import ResponseError
 
 from pottery._plan import Async, Pause, Sync, operation
 from pottery._poll import Poll, Unanswered
-from pottery._quorum import Primitive, evaluate, now
+from pottery._quorum import Primitive, evaluate, now, number
 from pottery.exceptions import (
     ExtendUnlockedLock,
     QuorumNotAchieved,
@@ -109,7 +109,7 @@ if owner then
   return {redis.call('PTTL', why), owner}
 end
 local fence = ARGV[4] ~= '0' and redis.call('GET', KEYS[4]) or '0'
-local is_lower = tonumber(fence) < tonumber(ARGV[4])
+local is_lower = (tonumber(fence) or math.huge) < tonumber(ARGV[4])
 redis.call('SET', KEYS[1], ARGV[1], 'PX', ARGV[2])
 if ARGV[7] ~= '' then
   redis.call('DEL', KEYS[2])
@@ -155,7 +155,9 @@ FENCE = """
 -- fence before, replaced by the proposal if it was lower, or nil if the lock is not its
 if redis.call('GET', KEYS[1]) ~= ARGV[1] then return false end
 local fence = redis.call('GET', KEYS[2]) or '0'
-if tonumber(fence) < tonumber(ARGV[2]) then redis.call('SET', KEYS[2], ARGV[2], 'PX', ARGV[3]) end
+if (tonumber(fence) or math.huge) < tonumber(ARGV[2]) then
+  redis.call('SET', KEYS[2], ARGV[2], 'PX', ARGV[3])
+end
 return fence
 """
 
@@ -589,18 +591,21 @@ class RedlockPlans(Primitive):
 
     def _fence_in(self, grant: Grant, votes: Sequence[Any], proposal: int) -> Steps[None]:
         """Agree with a majority on a number that is higher than all before."""
-        fences = [int(vote[1]) for vote in votes if _is_granted(vote)]
+        fences = [self._fence_of(vote[1]) for vote in votes if _is_granted(vote)]
         while sum(fence < proposal for fence in fences) < self._majority:
             proposal = max(proposal, *fences) + 1
             args = (grant.token, str(proposal), str(_FENCE_MS))
             command = evaluate(FENCE, self._keys("fence"), args)
             answers = yield from self._asked(grant, command, _is_fence)
             self._failures(answers)
-            fences = [int(vote) for vote in answers if _is_fence(vote)]
+            fences = [self._fence_of(vote) for vote in answers if _is_fence(vote)]
             if len(fences) < self._majority:
                 grant.until = 0
                 return
         self._fence = grant.fencing_token = proposal
+
+    def _fence_of(self, text: bytes) -> int:
+        return number(text, self._beside("fence"))
 
     # --- releasing
 
