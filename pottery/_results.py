@@ -33,6 +33,7 @@ from pottery._plan import Async, Op, Pause, Sync, nothing, same
 from pottery._poll import Poll
 from pottery._script import Script
 from pottery.base import MISSING, Base
+from pottery.exceptions import in_short
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -304,8 +305,8 @@ class CachePlans(Base):
         keys, args = self._flight(call), (call.token,)
         try:
             yield from GIVE_UP(keys, args)
-        except (RedisError, OSError):
-            logger.debug("a lease was not given back", exc_info=True)
+        except (RedisError, OSError) as error:
+            logger.debug("a lease was not given back: %s", in_short(error))
         except BaseException:  # interrupted, again perhaps
             with suppress(RedisError, OSError):
                 yield from GIVE_UP(keys, args)
@@ -324,7 +325,7 @@ class CachePlans(Base):
             raise error
         if not self._is_away:
             self._is_away = True
-            logger.warning("the cache %r cannot be reached: %s", self.key, error)
+            logger.warning("the cache %r cannot be reached: %s", self.key, in_short(error))
         call.is_away = True
 
     def _size(self) -> Op[int]:

@@ -32,6 +32,14 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
 
+def in_short(error: Exception) -> str:
+    """Return the kind and the text of *error* up to where it shows a client.
+
+    When no master can be found, redis-py 6 and 7 show the client of a Sentinel with its password.
+    """
+    return f"{type(error).__name__}: {str(error).partition('<redis.')[0].rstrip(' :')}"
+
+
 class PotteryError(Exception):
     """Something about the container at *key* of the server behind *redis*."""
 
@@ -135,7 +143,7 @@ class PrimitiveError(RuntimeError):
 
     def __str__(self) -> str:
         """Name the key, and what the masters raised; the clients hold secrets."""
-        errors = "".join(f"; {type(error).__name__}: {error}" for error in self.redis_errors)
+        errors = "".join(f"; {in_short(error)}" for error in self.redis_errors)
         return f"{self.key!r} {self.problem}{errors}"
 
 

@@ -36,6 +36,7 @@ from pottery.exceptions import (
     QuorumNotAchieved,
     ReleaseUnlockedLock,
     TooManyExtensions,
+    in_short,
 )
 
 if TYPE_CHECKING:
@@ -304,7 +305,8 @@ class RedlockPlans(Primitive):
         if isinstance(outcome, Grant) or not blocking:
             return outcome
         if len(self._masters) - len(outcome.failures) < self._majority:
-            _logger.warning("%r got no majority of votes: %s", self, outcome.failures)
+            reasons = "; ".join(map(in_short, outcome.failures))
+            _logger.warning("%r got no majority of votes: %s", self, reasons)
         waiter = Waiter()
         try:
             return (yield from self._awaited(waiter, outcome, deadline, raises))
@@ -543,7 +545,7 @@ class RedlockPlans(Primitive):
         try:
             yield from self._extended(grant, raises=False)
         except Exception as trouble:  # noqa: BLE001 - nobody else would hear of the loss then
-            _logger.warning("%r was not renewed in full: %s", self, trouble)
+            _logger.warning("%r was not renewed in full: %s", self, in_short(trouble))
 
     def _asked(
         self, grant: Grant, command: tuple[Any, ...], is_yes: Callable[[Any], bool]

@@ -7,6 +7,7 @@ import queue
 
 import pytest
 import redis as redis_py
+from redis.sentinel import MasterNotFoundError
 
 import pottery
 
@@ -30,6 +31,13 @@ def test_primitive_error_names_key_and_causes_but_no_client(kind):
     assert "'printer'" in str(error)
     assert "ConnectionError: refused" in str(error)
     assert "hunter2" not in f"{error} {error!r}"
+
+
+def test_client_that_the_error_of_a_master_shows_is_not_shown():
+    shown = "<redis.client.Redis(<redis.Connection(password=hunter2,)> 3)>)>"
+    cause = MasterNotFoundError(f"No master found for 'm' : {shown} - ConnectionError('refused')")
+    error = pottery.QuorumIsImpossible("printer", redis_errors=[cause])
+    assert str(error).endswith("; MasterNotFoundError: No master found for 'm'")
 
 
 @pytest.mark.parametrize("kind", PRIMITIVE_ERRORS)

@@ -49,7 +49,7 @@ class ClusterServer:
         self._has_met = False
 
     def __repr__(self) -> str:
-        return f"<{type(self).__name__} {' '.join(node.url for node in self.nodes)}>"
+        return f"<{type(self).__name__} {' '.join(node._shown for node in self.nodes)}>"
 
     def __enter__(self) -> Self:
         try:

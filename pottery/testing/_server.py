@@ -105,7 +105,7 @@ class RedisServer:
         )
 
     def __repr__(self) -> str:
-        return f"<{type(self).__name__} {self.url}>"
+        return f"<{type(self).__name__} {self._shown}>"
 
     def __enter__(self) -> Self:
         self.start()
@@ -122,8 +122,19 @@ class RedisServer:
     @property
     def url(self) -> str:
         """The address, as `redis.Redis.from_url` and REDIS_URL take it."""
-        password = self.config.get("requirepass")
-        secret = f":{quote(str(password), safe='')}@" if password else ""
+        return self._url(quote(self._password, safe=""))
+
+    @property
+    def _password(self) -> str:
+        return str(self.config.get("requirepass", ""))
+
+    @property
+    def _shown(self) -> str:
+        """The address for people to see."""
+        return self._url("***" if self._password else "")
+
+    def _url(self, password: str) -> str:
+        secret = f":{password}@" if password else ""
         if self.path:
             return f"unix://{secret}{self.path}"
         return f"redis://{secret}{self.host}:{self.port}"
