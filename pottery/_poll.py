@@ -26,6 +26,7 @@ import select
 import socket
 from collections import deque
 from contextlib import suppress
+from functools import partial
 from math import ceil
 from threading import Lock, Thread
 from time import monotonic
@@ -204,10 +205,13 @@ class _Store:
         while self.free:
             await self.free.pop().connection.disconnect(nowait=True)
 
-    def fail(self, began: float, failure: Exception) -> None:
+    def fail(self, began: float, seconds: float, failure: Exception) -> None:
+        """Leave the server alone for as long as it was waited for in vain."""
         now = monotonic()
+        took = now - began
         self.failure = failure
-        self.shunned_until = now + (now - began)
+        if took < 2 * seconds:  # else it was this process or event loop that was away
+            self.shunned_until = now + took
 
     def put_back(self, line: Line) -> bool:
         """Keep *line* for the next poll; return whether there was room for it."""
@@ -288,7 +292,7 @@ def _dial(client: Any, seconds: float) -> Line:
     except Exception as error:
         if connection is not None:
             connection.disconnect()
-        _store(client).fail(began, error)
+        _store(client).fail(began, seconds, error)
         raise
     return Line(connection)
 
@@ -742,9 +746,15 @@ async def _dial_in_turn(client: Any, poll: Poll, store: _Store) -> None:
     finally:
         store.waiting -= 1
     dialling = asyncio.create_task(_dial_awaiting(client, poll, store))
-    dialling.add_done_callback(lambda _: store.gate.release())
+    dialling.add_done_callback(partial(_dialled, store))
     store.hold(dialling)
     await asyncio.shield(dialling)
+
+
+def _dialled(store: _Store, dialling: asyncio.Task[None]) -> None:
+    store.gate.release()
+    if not dialling.cancelled():
+        dialling.exception()  # of which a caller that was cancelled hears nothing
 
 
 async def _dial_awaiting(client: Any, poll: Poll, store: _Store) -> None:
@@ -760,7 +770,7 @@ async def _dial_awaiting(client: Any, poll: Poll, store: _Store) -> None:
         if isinstance(error, asyncio.TimeoutError):
             error = Unanswered()
         if isinstance(error, Exception):
-            store.fail(began, error)
+            store.fail(began, poll.dialling_seconds, error)
         raise error from None
     store.put_back(Line(connection))
 

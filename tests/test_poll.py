@@ -392,3 +392,18 @@ def test_busy_event_loop_is_not_taken_for_a_server_that_lets_nobody_in(five_serv
 def test_steps_show_what_they_are():
     assert repr(Poll((None,), ("PING",), 1)) == "Poll(1 clients, ('PING',))"
     assert repr(Pause(0.5)) == "Pause(0.5)"
+
+
+def test_event_loop_that_was_busy_leaves_no_server_alone(stalled, five_servers):
+    async def blocked():
+        client = asynchronous.Redis.from_url(stalled.url)
+        asked = asyncio.create_task(poll_awaiting(Poll((client,), ("PING",), 0.4)))
+        await asyncio.sleep(0.2)
+        time.sleep(1.2)  # noqa: ASYNC251 - which is the fault
+        resume(stalled)
+        await asked
+        votes = await poll_awaiting(Poll((client,), ("PING",), 1))
+        await close(client)
+        return votes
+
+    assert asyncio.run(blocked()) == [b"PONG"]
