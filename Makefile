@@ -7,9 +7,10 @@ PIP    := $(BIN)/pip install -qq --disable-pip-version-check
 READY  := $(VENV)/ready
 # Where pottery 3.0 is, with a redis-py of its own.
 POTTERY_3 := .venv-pottery-3/ready
+AUDIT := .venv-audit/ready
 
 .DEFAULT_GOAL := help
-.PHONY: help install pottery-3 demo demo-web test test-wire test-cluster test-upgrade lint format types docs bench check clean
+.PHONY: help install pottery-3 demo demo-web test test-wire test-cluster test-upgrade lint format types docs bench audit check clean
 
 help:  ## show this list
 	@sed -n 's/^\([a-z0-9-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 14
@@ -50,9 +51,10 @@ test-cluster: $(READY)  ## run the quick tests that can use a cluster with a cli
 test-upgrade: $(READY) $(POTTERY_3)  ## run the tests that exchange data with pottery 3.0
 	$(BIN)/python -m pytest tests/test_upgrade.py $(ARGS)
 
-lint: $(READY)  ## look for mistakes and bad form
+lint: $(READY)  ## look for mistakes, bad form and what attackers like
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
+	$(BIN)/bandit -q -c pyproject.toml -r pottery
 
 format: $(READY)  ## put the code in form
 	$(BIN)/ruff check --fix-only
@@ -67,6 +69,16 @@ docs: $(READY)  ## build the documentation in docs/_build
 
 bench: $(READY)  ## measure pottery beside its peers
 	$(BIN)/python -m benchmarks $(ARGS)
+
+# Not part of check: it asks an advisory service about each pinned package, and fails if it cannot,
+# as when pip is given a mirror without one.
+audit: $(AUDIT)  ## ask a service whether what constraints.txt pins has known vulnerabilities
+	.venv-audit/bin/pip-audit --strict --no-deps --disable-pip -r constraints.txt
+
+$(AUDIT):
+	$(PYTHON) -m venv --clear $(@D)
+	$(@D)/bin/pip install -qq --disable-pip-version-check pip-audit==2.10.1
+	touch $@
 
 check: lint types test docs  ## all that must pass
 
