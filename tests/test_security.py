@@ -131,17 +131,17 @@ PLAIN = {
 }
 
 
-def with_evil_words():
-    """Return the module `operations` with evil words in the place of its plain ones."""
+def with_words(words):
+    """Return the module `operations` with other words in the place of its own."""
     source = Path(operations.__file__).read_text()
-    for plain, word in PLAIN.items():
+    for plain, word in words.items():
         source = source.replace(f'"{plain}"', repr(word))
-    module = types.ModuleType("evil_operations")
+    module = types.ModuleType("with_words")
     exec(compile(source, operations.__file__, "exec"), vars(module))
     return module
 
 
-evil = with_evil_words()
+evil = with_words(PLAIN)
 
 SCRIPTS = {
     text
@@ -350,6 +350,33 @@ def test_nesting_at_the_edge_of_what_python_bears_is_read_or_told(redis, kind):
         repr(it)
         with suppress(DecodeError):
             assert len([*it]) == 1
+
+
+# --- what SECURITY.md recommends suffices
+
+ADVICE = Path(__file__).parent.parent / "SECURITY.md"
+
+
+app = with_words({key: f"app:{key}" for key in ("filled", "new", "other")})
+
+
+@pytest.fixture(scope="module")
+def limited_server():
+    """A server with the user that SECURITY.md recommends."""
+    command = re.search("`(ACL SETUSER app .*?)`", ADVICE.read_text())[1]
+    with RedisServer() as server, server.client() as client:
+        client.execute_command(*command.split())
+        yield server
+
+
+@pytest.mark.parametrize("operation", app.OPERATIONS, ids=str)
+def test_recommended_rights_suffice(operation, limited_server):
+    ABANDONED.clear()
+    with limited_server.client() as client:
+        client.flushall()
+        app.prepare(operation.kind, client)
+    options = {"host": limited_server.host, "port": limited_server.port}
+    perform(operation, app.attach, **options, username="app", password="password")
 
 
 # --- nothing tells passwords
