@@ -451,6 +451,17 @@ def outcome(perform, line, names):
         return error.kind
 
 
+def test_old_deletes_what_it_finds_at_a_temporary_key(old, new, redis):
+    """A defect of 3.0.1, for which docs/upgrading.md has a remedy: give a key of another kind."""
+    for key in ("pottery:mine", "mine"):
+        new("RedisDict({'a': 1}, redis=redis, key=key)", key=key)
+        old("it = RedisDict(redis=redis, key=key)\ndel it", key=key)
+    assert [redis.exists("pottery:mine"), redis.exists("mine")] == [0, 1]
+    new("it = RedisDict({'a': 1}, redis=redis, key='pottery:mine')\ndel it")
+    new("RedisDict(redis=redis).clear()")  # a call in which ours would tidy up
+    assert redis.exists("pottery:mine")
+
+
 # --- locks and IDs
 
 
