@@ -159,7 +159,7 @@ class RedisServer:
         ...     RedisList(redis=client, key='l').append(1)
         Traceback (most recent call last):
         ...
-        pottery.exceptions.OutcomeUnknown: key 'l': no reply to RPUSH, which ran once or not at all
+        pottery.exceptions.OutcomeUnknown: key 'l': no reply to RPUSH, which may have run
 
         Raises RuntimeError if the server was never started.
         """
