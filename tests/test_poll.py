@@ -53,9 +53,8 @@ def colour(request, five_servers):
 @pytest.fixture
 def stalled(five_servers):
     """Stop the first server for the time of the test."""
-    os.kill(five_servers[0].pid, signal.SIGSTOP)
-    yield five_servers[0]
-    resume(five_servers[0])
+    with five_servers[0].stall():
+        yield five_servers[0]
 
 
 def resume(server):
@@ -102,24 +101,20 @@ def test_dead_server_votes_with_its_error_and_is_back_when_it_is_back(colour, fi
 
 def test_what_follows_is_run_after_what_is_still_on_its_way(colour, five_servers):
     colour.perform(Poll(colour.masters, ("PING",), 1))  # opens the lines
-    os.kill(five_servers[0].pid, signal.SIGSTOP)
-    try:
+    with five_servers[0].stall():
         first = Poll(colour.masters, ("SET", "k", "v"), 0.2, keep=True)
         colour.perform(first)
         assert len(first.lines) == 1
         colour.perform(Poll(colour.masters, ("DEL", "k"), 0.2, behind=first))
         assert not first.lines
-    finally:
-        resume(five_servers[0])
     assert colour.perform(Poll(colour.masters, ("EXISTS", "k"), 1)) == [0] * 5
 
 
 def test_late_reply_is_not_taken_for_the_next_one(colour, five_servers):
     colour.perform(Poll(colour.masters, ("PING",), 1))
-    os.kill(five_servers[0].pid, signal.SIGSTOP)
-    first = Poll(colour.masters, ("ECHO", "first"), 0.1, keep=True)
-    colour.perform(first)
-    resume(five_servers[0])
+    with five_servers[0].stall():
+        first = Poll(colour.masters, ("ECHO", "first"), 0.1, keep=True)
+        colour.perform(first)
     votes = colour.perform(Poll(colour.masters, ("ECHO", "second"), 1, behind=first))
     assert votes == [b"second"] * 5
 
@@ -317,10 +312,9 @@ def test_poll_may_last_longer_than_the_system_can_be_told(five_servers):
 def test_line_is_opened_for_who_insists_though_nobody_waits(colour, five_servers):
     with five_servers[0].client() as client:
         client.set("k", "v")
-        os.kill(five_servers[0].pid, signal.SIGSTOP)
-        colour.perform(Poll(colour.masters[:1], ("DEL", "k"), 0.01, insist=True))
-        colour.perform(Poll(colour.masters[1:], ("BLPOP", "x", "0.2"), 1))
-        resume(five_servers[0])
+        with five_servers[0].stall():
+            colour.perform(Poll(colour.masters[:1], ("DEL", "k"), 0.01, insist=True))
+            colour.perform(Poll(colour.masters[1:], ("BLPOP", "x", "0.2"), 1))
         colour.perform(Poll(colour.masters[1:], ("BLPOP", "x", "0.2"), 1))
         assert not client.exists("k")
 

@@ -54,8 +54,8 @@ class FaultyProxy:
     What happens once is a call: `drop_reply`, `drop_command`, `swallow_reply`, `cut`. What lasts is
     a ``with`` block: `stall`, `refuse`, `delay`, `throttle`. Faults meet the connections of all
     clients, in whatever thread or process these are. They count whole commands and whole replies,
-    in whichever pieces these travel; neither what clients say by themselves when they connect or
-    learn about a cluster, nor what subscribers are told, counts or is lost by counting.
+    in whichever pieces these travel. What clients say by themselves, when they connect or learn
+    about a cluster, is answered all the same and not counted; nor is what subscribers are told.
 
     When the server is stopped and started again, the proxy finds it again.
     """
@@ -82,8 +82,8 @@ class FaultyProxy:
         return f"<{type(self).__name__} {self.host}:{self.port}>"
 
     def __enter__(self) -> Self:
-        self._loop = asyncio.SelectorEventLoop()
         self._listener = self._bound()
+        self._loop = asyncio.SelectorEventLoop()
         self.port = self._listener.getsockname()[1]
         self._thread = Thread(target=self._loop.run_forever, name=repr(self), daemon=True)
         self._thread.start()

@@ -9,7 +9,7 @@ import signal
 import subprocess
 import tempfile
 import weakref
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from secrets import randbelow
 from threading import RLock
@@ -239,7 +239,8 @@ class RedisServer:
         self._stalled.append(process)
         try:
             process.send_signal(signal.SIGSTOP)
-            os.waitpid(process.pid, os.WUNTRACED)  # until it does stand still
+            with suppress(ChildProcessError):  # ended meanwhile by another thread
+                os.waitpid(process.pid, os.WUNTRACED)  # until it does stand still
             yield
         finally:
             process.send_signal(signal.SIGCONT)
