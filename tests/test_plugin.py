@@ -20,7 +20,7 @@ OPTIONS = ("-p", "no:cacheprovider", "-W", "error")
 @pytest.fixture
 def run(pytester, monkeypatch):
     """Run the tests in *text* in a pytest of their own; return how they ended."""
-    monkeypatch.setenv("PYTEST_DISABLE_PLUGIN_AUTOLOAD", "1")
+    monkeypatch.setenv("PYTEST_DISABLE_PLUGIN_AUTOLOAD", "1")  # which is sooner ready
     monkeypatch.setenv("PYTHONPATH", str(Path(pottery.__file__).parents[1]))
 
     def run(text, *options, conftest=BY_CONFTEST):
@@ -31,7 +31,9 @@ def run(pytester, monkeypatch):
     return run
 
 
-def test_plugin_loads_itself_into_nobodys_tests(run):
+def test_plugin_loads_itself_into_nobodys_tests(run, monkeypatch):
+    monkeypatch.delenv("PYTEST_DISABLE_PLUGIN_AUTOLOAD")
+
     ended = run("def test(redis_client): pass", conftest="")
 
     ended.assert_outcomes(errors=1)

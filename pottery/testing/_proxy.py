@@ -281,14 +281,14 @@ class FaultyProxy:
 
     async def _serve(self, client: socket.socket) -> None:
         """Carry what a client and the server say to each other until one of them goes."""
-        with ExitStack() as stack:
+        # Where there is no server, the client is sent away.
+        with suppress(OSError), ExitStack() as stack:
             stack.callback(client.close)
             near = await asyncio.open_connection(sock=client, limit=_LONGEST_LINE)
             stack.callback(_shut, near[1])
-            with suppress(OSError):  # from a server that is not there: the client is sent away
-                far = await self._connect()
-                stack.callback(_shut, far[1])
-                await _Link(self, near, far).carry()
+            far = await self._connect()
+            stack.callback(_shut, far[1])
+            await _Link(self, near, far).carry()
 
     async def _connect(self) -> _Stream:
         server = self._upstream
