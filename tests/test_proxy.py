@@ -311,6 +311,8 @@ def test_monitor_goes_on(proxy, direct):
 
 
 def test_replica_follows_through_the_proxy(proxy, direct):
+    direct.config_set("repl-diskless-sync-delay", 0)
+    direct.config_set("repl-ping-replica-period", 3600)  # nothing may have to wait for more to come
     direct.set("before", b"\r\n" * 100_000)
     with RedisServer() as server, server.client() as replica:
         replica.replicaof(proxy.host, proxy.port)
@@ -329,6 +331,30 @@ def test_empty_lines_are_no_commands(wire, proxy):
     wire.sendall(b"\r\n\r\nECHO one\r\nECHO two\r\n")
 
     assert read(wire, 1000) == b"$3\r\none\r\n"
+
+
+def test_nothing_comes_any_more_after_a_reply_was_swallowed(wire, proxy, direct):
+    proxy.swallow_reply(after=1)
+    wire.sendall(b"INCR n\r\n" * 3)
+    assert read(wire, 4) == b":1\r\n"
+    wait_until(lambda: direct.get("n") == b"3")
+    wire.settimeout(0.2)
+    with pytest.raises(TimeoutError):
+        wire.recv(1)
+
+    assert proxy.lost == 1
+
+
+def test_what_came_before_a_lost_reply_is_had_by_slow_readers_too(wire, proxy, direct):
+    direct.set("big", b"x" * 10_000_000)
+    proxy.drop_reply(after=1)
+    wire.sendall(b"GET big\r\nGET big\r\n")
+    heard = 0
+    while part := wire.recv(20_000):
+        heard += len(part)
+        sleep(0.0001)
+
+    assert heard == len(b"$10000000\r\n") + 10_000_000 + 2
 
 
 # --- many at once
