@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import socket
 import subprocess
 import sys
@@ -621,3 +622,11 @@ os.kill(child, signal.SIGKILL)
     )
     assert done.stderr == ""
     assert sorted(done.stdout.split()) == ["True", "True", "cut", "gone", "refused", "refused"]
+
+
+def test_connection_that_comes_just_when_all_are_cut_is_closed(redis_server):
+    with FaultyProxy(redis_server.url) as proxy:
+        for _ in range(100):
+            with socket.create_connection((proxy.host, proxy.port)), proxy.refuse():
+                pass
+    gc.collect()  # so that what was not closed is reported here

@@ -7,6 +7,7 @@ import os
 import socket
 from collections import deque
 from contextlib import ExitStack, contextmanager, suppress
+from functools import partial
 from random import uniform
 from threading import Thread
 from typing import TYPE_CHECKING, Any, TypeAlias
@@ -274,16 +275,31 @@ class FaultyProxy:
 
     async def _accept(self) -> None:
         while True:
-            client, _ = await asyncio.get_running_loop().sock_accept(self._listener)
+            client = await self._accepted()
             link = asyncio.create_task(self._serve(client))
             self._links.add(link)
             link.add_done_callback(self._links.discard)
+            link.add_done_callback(partial(_close, client))  # even if it never began
+
+    async def _accepted(self) -> socket.socket:
+        """Return the next connection. Unlike sock_accept, lose none when cancelled."""
+        loop, has_come = asyncio.get_running_loop(), asyncio.Event()
+        while True:
+            has_come.clear()
+            loop.add_reader(self._listener, has_come.set)
+            try:
+                await has_come.wait()
+            finally:
+                loop.remove_reader(self._listener)
+            with suppress(OSError):  # who came may have gone again
+                client, _ = self._listener.accept()
+                client.setblocking(False)
+                return client
 
     async def _serve(self, client: socket.socket) -> None:
         """Carry what a client and the server say to each other until one of them goes."""
         # Where there is no server, the client is sent away.
         with suppress(OSError), ExitStack() as stack:
-            stack.callback(client.close)
             near = await asyncio.open_connection(sock=client, limit=_LONGEST_LINE)
             stack.callback(_shut, near[1])
             far = await self._connect()
@@ -426,6 +442,10 @@ def _name(command: bytes) -> bytes:
 
 async def _open(gate: asyncio.Event) -> None:
     gate.set()
+
+
+def _close(client: socket.socket, _: object) -> None:
+    client.close()
 
 
 def _shut(writer: asyncio.StreamWriter) -> None:
