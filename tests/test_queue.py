@@ -12,7 +12,6 @@ import signal
 import subprocess
 import sys
 import threading
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from time import monotonic, sleep
@@ -723,88 +722,6 @@ def test_put_to_a_server_that_is_away_says_that_nothing_was_put():
             it.put(2)
         server.start()
         assert not isinstance(caught.value, OutcomeUnknown) or it.qsize() <= 1
-
-
-@pytest.mark.slow
-def test_history_through_crashes_has_each_item_once_and_in_order():
-    with lasting_server() as server:
-        history = History(server, producers=3, consumers=3)
-        for _ in range(6):
-            sleep(0.5)
-            server.kill()
-            sleep(0.1)
-            server.start()
-        history.check()
-
-
-@pytest.mark.slow
-def test_history_through_lost_replies_has_each_item_once_and_in_order():
-    with RedisServer() as server, server.proxy() as proxy:
-        history = History(server, producers=3, consumers=3, port=proxy.port)
-        for number in range(60):
-            sleep(0.05)
-            proxy.drop_reply(1 + number % 4, after=number % 7)
-        history.check()
-
-
-class History:
-    """Threads that put and get, and what they were told of it."""
-
-    def __init__(self, server, producers, consumers, port=None):
-        self.server = server
-        self.port = port or server.port
-        self.is_over = threading.Event()
-        self.sure = [[] for _ in range(producers)]
-        self.unknown = [[] for _ in range(producers)]
-        self.got = [[] for _ in range(consumers)]
-        self.pool = ThreadPoolExecutor(producers + consumers)
-        self.producers = [self.pool.submit(self.produce, number) for number in range(producers)]
-        self.consumers = [self.pool.submit(self.consume, number) for number in range(consumers)]
-
-    def queue(self):
-        client = Redis(port=self.port, socket_timeout=2)
-        return RedisSimpleQueue(redis=client, key="q")
-
-    def produce(self, me):
-        it, number = self.queue(), 0
-        while not self.is_over.is_set():
-            number += 1
-            try:
-                it.put([me, number])
-            except OutcomeUnknown:
-                self.unknown[me].append(number)
-            except RedisConnectionError:
-                pass
-            else:
-                self.sure[me].append(number)
-            sleep(0.001)
-
-    def consume(self, me):
-        it = self.queue()
-        while True:
-            is_last = all(producer.done() for producer in self.producers)
-            with suppress(RedisConnectionError):
-                try:
-                    self.got[me].append(it.get(timeout=1))
-                except queue.Empty:
-                    if is_last:
-                        return
-
-    def check(self):
-        self.is_over.set()
-        for task in [*self.producers, *self.consumers]:
-            task.result(60)
-        self.pool.shutdown()
-        for me, sure in enumerate(self.sure):
-            orders = [[n for who, n in got if who == me] for got in self.got]
-            everything = sorted(n for order in orders for n in order)
-            assert len(sure) > 100
-            assert len(everything) == len(set(everything)), "an item was got twice"
-            assert set(sure) <= set(everything), "an item was lost"
-            assert set(everything) <= {*sure, *self.unknown[me]}
-            assert all(order == sorted(order) for order in orders), "an item overtook another"
-        with self.server.client() as client:
-            assert RedisSimpleQueue(redis=client, key="q").empty()
 
 
 # --- interruptions
