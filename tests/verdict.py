@@ -192,12 +192,19 @@ class Stage:
             self.answers(operation)  # which unlinks what is left over
         return "left a temporary key" if self.seer.keys("pottery:*") else ""
 
+    def pause(self, operation):
+        """Let what goes on in the background go on."""
+        if operation.is_awaited:
+            self.settle(asyncio.sleep(0.01))
+        else:
+            time.sleep(0.01)
+
     def verdict(self, operation, clean, trial):
         """Return which promise was broken, '' if none; *clean* is the trial without a fault."""
         wrong = breach(operation, clean, trial)
         deadline = time.monotonic() + GRACE
         while wrong and operation.kind in LOCKS and time.monotonic() < deadline:
-            time.sleep(0.01)
+            self.pause(operation)
             wrong = breach(operation, clean, trial._replace(after=state(self.seer)))
         return wrong or self.damage(operation)
 
