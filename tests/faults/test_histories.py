@@ -82,14 +82,14 @@ def test_queue_gives_each_item_once(history, client):
 
 @pytest.mark.slow
 def test_counter_counts_what_it_said_that_it_counted(history, client):
-    calls = some(some(history("count"), "ok", 100), "unknown", 3)
+    calls = some(some(history("count"), "ok", 100), "unknown", 1)
     histories.check_counter(calls, RedisCounter(redis=client, key="c")["all"])
 
 
 @pytest.mark.slow
 def test_elements_of_a_list_are_registers(history, client):
     RedisList(["new"] * histories.REGISTERS, redis=client, key="l")
-    calls = some(some(history("use_registers"), "ok", 100), "unknown", 3)
+    calls = some(some(history("use_registers"), "ok", 100), "unknown", 1)
     histories.check_registers(calls, "new")
 
 
@@ -105,14 +105,14 @@ def test_lock_has_one_holder_at_a_time_and_rising_numbers(history):
     calls = history("hold")
     histories.check_lock(calls)
     held = [one.who for one in calls if one.verb == "held"]
-    assert len(held) > 20
+    assert len(held) > 5
     assert max(one.ended - one.began for one in calls) < 10
 
 
 @pytest.mark.slow
 def test_ids_are_unique_and_rise(history):
     calls = [one for one in history("take_ids") if one.outcome == "ok"]
-    assert len(calls) > 10
+    assert len(calls) > 5
     assert_right([(one.began, one.ended, one.value) for one in calls])
 
 
