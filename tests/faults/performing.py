@@ -21,22 +21,29 @@ def key_of(kind):
     return PREFIXES.get(kind, b"") + b"filled"
 
 
-def perform(operation, url, fault=lambda: None, **options):
-    """Attach by a client of its own, let the fault happen, call, and return the result."""
+def perform(operation, url, fault=lambda: None, *, connects=False, **options):
+    """Attach by a client of its own, let the fault happen, call, and return the result.
+
+    With *connects*, there is a connection before the fault; else perhaps.
+    """
     if operation.is_awaited:
-        return asyncio.run(perform_awaiting(operation, url, fault, options))
+        return asyncio.run(perform_awaiting(operation, url, fault, connects, options))
     with Redis.from_url(url, **options) as client:
         target = attach(operation, client)
+        if connects:
+            client.ping()
         fault()
         return operation.call(target)
 
 
-async def perform_awaiting(operation, url, fault, options):
+async def perform_awaiting(operation, url, fault, connects, options):
     client = asynchronous.Redis.from_url(url, **options)
     try:
         target = attach(operation, client)
         if inspect.isawaitable(target):
             target = await target
+        if connects:
+            await client.ping()
         fault()
         result = operation.call(target)
         return await result if inspect.isawaitable(result) else result
