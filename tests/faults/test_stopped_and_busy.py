@@ -256,6 +256,7 @@ def test_operations_wait_for_a_server_that_loads_its_data():
         assert Redlock(key="k", masters=[client]).acquire(timeout=10)
 
 
+@pytest.mark.slow
 def test_server_that_loads_for_long_is_told_in_time():
     with loading(9) as client, within(8), pytest.raises(BusyLoadingError):
         RedisList(redis=client, key="l").append(2)
