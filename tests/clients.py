@@ -12,9 +12,12 @@ from redis import asyncio as asynchronous
 
 
 async def close(*clients):
-    """Close asynchronous clients, of whichever redis-py."""
+    """Close asynchronous clients, of whichever redis-py, and those by which they find a master."""
     for client in clients:
-        await (client.aclose() if hasattr(client, "aclose") else client.close())
+        pool = getattr(client, "connection_pool", None)
+        manager = getattr(pool, "sentinel_manager", None)
+        for one in (client, *(manager.sentinels if manager else ())):
+            await (one.aclose() if hasattr(one, "aclose") else one.close())
 
 
 class Blocking:

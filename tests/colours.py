@@ -17,15 +17,25 @@ from inspect import isawaitable
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from clients import close
-from redis import RedisCluster
+from redis import (
+    BlockingConnectionPool,
+    Connection,
+    RedisCluster,
+    SSLConnection,
+    UnixDomainSocketConnection,
+)
 from redis import asyncio as asynchronous
 from redis.asyncio.cluster import ClusterNode
+from redis.asyncio.sentinel import Sentinel
+from redis.sentinel import SentinelConnectionPool
 
 from pottery import AIORedisCounter, AIORedisDeque, AIORedisDict, AIORedisList, AIORedisSet
 from pottery.base import AIOContainer
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+    from redis import Redis
 
 # Lines that do not make sense for an asynchronous container, and why.
 EXCLUDED = {
@@ -42,6 +52,35 @@ def why_not(line: str) -> str | None:
     """Return why *line* does not make sense for an asynchronous container, if it does not."""
     reasons = (reason for pattern, reason in EXCLUDED.items() if re.search(pattern, line))
     return next(reasons, None)
+
+
+# What is said to an asynchronous client as it is to a blocking one.
+COMMON = {
+    *("host", "port", "path", "db", "username", "password", "retry"),
+    *("protocol", "decode_responses", "legacy_responses"),
+}
+CLASSES = {
+    Connection: asynchronous.Connection,
+    SSLConnection: asynchronous.SSLConnection,
+    UnixDomainSocketConnection: asynchronous.UnixDomainSocketConnection,
+}
+
+
+def twin_of(redis: Redis) -> asynchronous.Redis:
+    """Return an asynchronous client of the same database, such as *redis* is."""
+    pool = redis.connection_pool
+    given = pool.connection_kwargs
+    options = {name: given[name] for name in given if name in COMMON or name.startswith("ssl_")}
+    if isinstance(pool, SentinelConnectionPool):
+        known = [one.connection_pool.connection_kwargs for one in pool.sentinel_manager.sentinels]
+        sentinel = Sentinel([(one["host"], one["port"]) for one in known])
+        return sentinel.master_for(pool.service_name, **options)
+    kind = asynchronous.ConnectionPool
+    if isinstance(pool, BlockingConnectionPool):
+        kind = asynchronous.BlockingConnectionPool
+        options |= {"max_connections": pool.max_connections, "timeout": pool.timeout}
+    twin = kind(connection_class=CLASSES[pool.connection_class], **options)
+    return asynchronous.Redis.from_pool(twin)
 
 
 class Loop:
@@ -69,24 +108,22 @@ class Loop:
         thread.join()
 
     def client(self, redis: Any) -> asynchronous.Redis:
-        """Return an asynchronous client of the same database, in the same wire mode."""
+        """Return an asynchronous client that reaches the same database in the same way."""
         if isinstance(redis, RedisCluster):
             return self.cluster_client(redis)
-        options = redis.connection_pool.connection_kwargs
-        if repr(options) not in self.clients:
-            names = ("host", "port", "db", "protocol", "decode_responses", "unix_socket_path")
-            same = {name: options[name] for name in names if options.get(name) is not None}
-            if "path" in options:
-                same["unix_socket_path"] = options["path"]
-            self.clients[repr(options)] = asynchronous.Redis(**same)
-        return self.clients[repr(options)]
+        name = repr(redis.connection_pool.connection_kwargs)
+        if name not in self.clients:
+            self.clients[name] = twin_of(redis)
+        return self.clients[name]
 
     def cluster_client(self, redis: RedisCluster) -> asynchronous.RedisCluster:
         """Return an asynchronous client of the same cluster."""
         name = repr(redis.get_primaries())
         if name not in self.clients:
             nodes = [ClusterNode(node.host, node.port) for node in redis.get_primaries()]
-            self.clients[name] = asynchronous.RedisCluster(startup_nodes=nodes)
+            strategy = redis.load_balancing_strategy
+            balancing = {"load_balancing_strategy": strategy} if strategy else {}
+            self.clients[name] = asynchronous.RedisCluster(startup_nodes=nodes, **balancing)
         return self.clients[name]
 
     def close(self) -> None:

@@ -1,7 +1,9 @@
-"""What the tests share: a server, clients of it in each wire mode, and a record of what is sent.
+"""What the tests share: a server, clients of it in each setting, and a record of what is sent.
 
-The server is the one at REDIS_URL, whose database must be empty, or else one that the tests start.
-HIREDIS=no hides hiredis, so that redis-py reads replies with its own parser in Python.
+A setting is how the fixture `redis` talks to a server (`--wire`) and by which way it gets there
+(`--via`); asynchronous clients follow it, by the fixture `aio` or the server's URL. The server is
+the one at REDIS_URL, whose database must be empty, or else one that the tests start. HIREDIS=no
+hides hiredis, so that redis-py reads replies with its own parser in Python.
 """
 
 from __future__ import annotations
@@ -11,9 +13,10 @@ import os
 import re
 import sys
 import uuid
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import partial
+from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
@@ -25,15 +28,14 @@ if os.environ.get("HIREDIS") == "no":
 import redis as redis_py  # after hiredis was hidden
 from colours import Awaited, Loop
 from redis import asyncio as asynchronous
+from redis.cluster import LoadBalancingStrategy
 from redis.utils import HIREDIS_AVAILABLE
 
-from pottery.testing import RedisServer, executable
+from pottery.testing import ClusterServer, RedisServer, SentinelServer, executable
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from contextlib import AbstractContextManager
-
-    from pottery.testing import ClusterServer
 
 # How users test, too; and pytester runs pytest as they do.
 pytest_plugins = ["pottery.testing.plugin", "pytester"]
@@ -48,7 +50,22 @@ WIRES: dict[str, dict[str, Any]] = {
 # For the long suites that say little about the wire, those two that differ in everything.
 CORNERS = ["resp2", "resp3-decoded"]
 LONG = {"test_conformance", "test_costs", "test_cpython"}
-# What --cluster leaves out: fixtures that are of one server, and tests that need one, with reasons.
+# redis-py 8 can be asked for one shape of replies, whatever the protocol.
+UNIFIED: dict[str, dict[str, Any]] = {
+    "resp2-unified": {"protocol": 2, "legacy_responses": False},
+    "resp3-unified": {"protocol": 3, "legacy_responses": False},
+}
+VIAS = {
+    "tcp": "a port of the loopback interface",
+    "unix": "a unix socket",
+    "tls": "a port where TLS is spoken",
+    "one": "a pool of one connection",
+    "sentinel": "Sentinels, to the master that they watch over",
+    "cluster": "a cluster of three masters",
+    "replicas": "a cluster of three masters and their replicas, by a client that would read there",
+}
+CLUSTERS = {"cluster", "replicas"}
+# What a cluster leaves out: fixtures that are of one server, and tests that need one, with reasons.
 NO_CLUSTER = {"any_redis", "commands", "five_servers", "lossy", "masters", "proxy", "server"}
 ONE_SERVER = {
     "test_bloom::test_bitmap_is_that_of": "writes two keys by a command of its own",
@@ -65,6 +82,30 @@ ONE_SERVER = {
     "test_queue::test_take_that_found_nothing": "names keys beside the queue",
     "test_redlock": "masters are servers, not clusters",
 }
+# Whoever uses one of these gets to a server by the way of --via.
+USERS = {"redis", "any_redis", "server", "masters", "five_servers"}
+# What does not go by some ways, with reasons.
+TCP = {
+    "test_bloom::test_lost_reply": "puts a proxy in front, which speaks TCP",
+    "test_cache::test_lost_repl": "puts a proxy in front, which speaks TCP",
+    "test_cached_ordered_dict::test_lost_replies": "puts a proxy in front, which speaks TCP",
+    "test_hyperloglog::test_lost_reply": "puts a proxy in front, which speaks TCP",
+    "test_interrupts::test_cancelled_step": "makes connections of TCP",
+    "test_interrupts::test_interrupted_step": "makes connections of TCP",
+    "test_interrupts::test_names_of_temporary_keys_survive": "makes connections of TCP",
+    "test_nextid::test_lost_replies": "puts a proxy in front, which speaks TCP",
+    "test_redlock::test_far_masters": "puts a proxy in front, which speaks TCP",
+    "test_redlock::test_lost_replies": "puts a proxy in front, which speaks TCP",
+    "test_redlock::test_one_server_twice": "names a server by another host",
+    "test_redlock::test_slow_network": "puts a proxy in front, which speaks TCP",
+}
+PROXIES = {"lossy", "proxy"}
+SLOW_TO_GREET = {
+    "test_driver::test_cancelled_tasks": "interrupts more often than TLS needs to greet",
+    "test_driver::test_interrupted_calls": "interrupts more often than TLS needs to greet",
+    "test_queue::test_timeout_is_kept": "allows less time than TLS needs to greet",
+}
+NOT_VIA = {"unix": TCP, "tls": TCP | SLOW_TO_GREET, "sentinel": TCP}
 # Taken away at once, so that a default client can never reach a server that is not the tests' own.
 GIVEN_URL = os.environ.pop("REDIS_URL", None)
 
@@ -72,15 +113,18 @@ GIVEN_URL = os.environ.pop("REDIS_URL", None)
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
         "--wire",
-        choices=[DEFAULT, "all", *WIRES],
+        choices=[DEFAULT, "all", *WIRES, *UNIFIED],
         default=DEFAULT,
         help="how the fixture `redis` talks to the server; but for the default, "
         "only tests that use a client are run, and of `all` the long suites in two modes only",
     )
+    ways = "; ".join(f"{name}: {way}" for name, way in VIAS.items())
     parser.addoption(
-        "--cluster",
-        action="store_true",
-        help="let the fixture `redis` be a client of a cluster; only tests that can use it are run",
+        "--via",
+        choices=[*VIAS],
+        default="tcp",
+        help=f"by which way the fixture `redis` gets to the server ({ways}); but for the default, "
+        "only tests that use a client and can use it so are run",
     )
 
 
@@ -90,10 +134,11 @@ def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("filterwarnings", "ignore::pottery.InefficientAccessWarning")
 
 
-def pytest_report_header() -> str:
+def pytest_report_header(config: pytest.Config) -> str:
     parser = "hiredis" if HIREDIS_AVAILABLE else "Python"
     server = "that at REDIS_URL" if GIVEN_URL else executable()
-    return f"redis-py {redis_py.__version__}, parser: {parser}, server: {server}"
+    via = VIAS[config.getoption("via")]
+    return f"redis-py {redis_py.__version__}, parser: {parser}, server: {server}, via {via}"
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
@@ -106,8 +151,10 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    if config.getoption("cluster"):
-        items[:] = [item for item in items if can_use_a_cluster(item)]
+    via = config.getoption("via")
+    if via != "tcp":
+        can_use = can_use_a_cluster if via in CLUSTERS else can_use_a_client
+        items[:] = [item for item in items if can_use(item, via)]
     if config.getoption("wire") != DEFAULT:
         items[:] = [item for item in items if uses_a_wire(item)]
 
@@ -117,12 +164,26 @@ def uses_a_wire(item: pytest.Item) -> bool:
     return "redis" in params or "any_redis" in params
 
 
-def can_use_a_cluster(item: pytest.Item) -> bool:
-    wanted = set(getattr(item, "fixturenames", ()))
-    name = f"{Path(item.path).stem}::{item.name.partition('[')[0]}"
+def can_use_a_client(item: pytest.Item, via: str) -> bool:
+    wanted, not_via = fixtures_of(item), NOT_VIA.get(via, {})
+    excluded = any(name_of(item).startswith(beginning) for beginning in not_via)
+    excluded |= bool(not_via and wanted & PROXIES)
+    return bool(wanted & USERS) and not excluded
+
+
+def can_use_a_cluster(item: pytest.Item, _: str) -> bool:
+    wanted = fixtures_of(item)
     excluded = any(doctest in item.name for doctest in ("pottery.nextid", "pottery.redlock"))
-    excluded |= any(name.startswith(beginning) for beginning in ONE_SERVER)
+    excluded |= any(name_of(item).startswith(beginning) for beginning in ONE_SERVER)
     return bool(wanted & {"redis", "cluster"}) and not wanted & NO_CLUSTER and not excluded
+
+
+def fixtures_of(item: pytest.Item) -> set[str]:
+    return set(getattr(item, "fixturenames", ()))
+
+
+def name_of(item: pytest.Item) -> str:
+    return f"{Path(item.path).stem}::{item.name.partition('[')[0]}"
 
 
 class Server(Protocol):
@@ -144,13 +205,39 @@ class GivenServer:
         return redis_py.Redis.from_url(self.url, **options)
 
 
-if GIVEN_URL:
+@pytest.fixture(scope="session")
+def via(pytestconfig: pytest.Config) -> str:
+    """By which way tests get to a server."""
+    return pytestconfig.getoption("via")
 
-    @pytest.fixture(scope="session")
-    def redis_server() -> Iterator[RedisServer]:
-        """A server beside the given one, of which alone REDIS_URL tells."""
-        with RedisServer() as server:
-            yield server
+
+@pytest.fixture(scope="session")
+def server_options(via: str, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    """How servers are run such that one can get there in this way."""
+    if via == "unix":
+        return {"unix_socket": True}
+    return {"config": certified(tmp_path_factory.mktemp("tls"))} if via == "tls" else {}
+
+
+def certified(folder: Path) -> dict[str, str]:
+    """Return what makes a server speak TLS, with a certificate made just now."""
+    authority = import_module("trustme").CA()  # here, since only this needs it
+    authority.cert_pem.write_to_path(folder / "authority.pem")
+    certificate = authority.issue_cert("127.0.0.1")
+    certificate.private_key_pem.write_to_path(folder / "key.pem")
+    certificate.cert_chain_pems[0].write_to_path(folder / "certificate.pem")
+    names = {"cert": "certificate", "key": "key", "ca-cert": "authority"}
+    return {f"tls-{name}-file": str(folder / f"{file}.pem") for name, file in names.items()}
+
+
+@pytest.fixture(scope="session")
+def redis_server(via: str, server_options: dict[str, Any]) -> Iterator[Any]:
+    """A server of the tests, also beside a given one: then REDIS_URL tells of that alone."""
+    own = SentinelServer() if via == "sentinel" else RedisServer(**server_options)
+    with own as server, pytest.MonkeyPatch.context() as patch:
+        if not GIVEN_URL:
+            patch.setenv("REDIS_URL", server.url)
+        yield server
 
 
 @pytest.fixture(scope="session")
@@ -177,37 +264,63 @@ def given_server(url: str) -> Iterator[Server]:
 
 
 @pytest.fixture(scope="session")
+def redis_cluster(via: str) -> Iterator[ClusterServer]:
+    """A cluster of three masters, with replicas if that is the way."""
+    with ClusterServer(replicas=1 if via == "replicas" else 0) as cluster:
+        yield cluster
+
+
+@pytest.fixture(scope="session")
 def cluster(redis_cluster: ClusterServer) -> ClusterServer:
     """A cluster of three masters. Who moves a slot must move it back."""
     return redis_cluster
 
 
 @pytest.fixture
-def cluster_redis(redis_cluster_client: redis_py.RedisCluster) -> redis_py.RedisCluster:
+def cluster_redis(cluster: ClusterServer, via: str) -> Iterator[redis_py.RedisCluster]:
     """A client of a cluster that is empty."""
-    client = redis_cluster_client
-    client.keys = partial(client.keys, target_nodes="primaries")  # redis-py 8 asks but one node
-    return client
+    cluster.start()  # what a test has killed
+    balancing = {"load_balancing_strategy": LoadBalancingStrategy.ROUND_ROBIN}
+    with cluster.client(**(balancing if via == "replicas" else {})) as client:
+        client.flushall(target_nodes="primaries")
+        client.keys = partial(client.keys, target_nodes="primaries")  # redis-py 8 asks but one node
+        yield client
 
 
 @pytest.fixture
-def redis(request: pytest.FixtureRequest) -> Iterator[Any]:
-    """A client of an empty database: redis-py's default client, or as --wire and --cluster say."""
+def redis(request: pytest.FixtureRequest, via: str) -> Iterator[Any]:
+    """A client of an empty database: redis-py's default client, or as --wire and --via say."""
     server = request.getfixturevalue("server")
-    if request.config.getoption("cluster"):  # but for the default client, which is of the server
+    if via in CLUSTERS:  # but for the default client, which is of the server
         yield request.getfixturevalue("cluster_redis")
         return
-    with server.client(**WIRES.get(getattr(request, "param", DEFAULT), {})) as client:
+    wire = getattr(request, "param", DEFAULT)
+    with client_of(server, via, **(WIRES | UNIFIED).get(wire, {})) as client:
         client.flushdb()
         yield client
 
 
 @pytest.fixture
-def any_redis(server: Server, request: pytest.FixtureRequest) -> Iterator[redis_py.Redis]:
+def any_redis(server: Server, via: str, request: pytest.FixtureRequest) -> Iterator[redis_py.Redis]:
     """A client of an empty database, in each of the four wire modes."""
-    with server.client(**WIRES[request.param]) as client:
+    with client_of(server, via, **WIRES[request.param]) as client:
         client.flushdb()
         yield client
+
+
+def client_of(server: Server, via: str, **options: Any) -> redis_py.Redis:
+    """Return a new client of *server*, with one connection if that is the way."""
+    if via != "one":
+        return server.client(**options)
+    pool = redis_py.BlockingConnectionPool.from_url(server.url, max_connections=1, **options)
+    return redis_py.Redis.from_pool(pool)
+
+
+@pytest.fixture(scope="session")
+def redis_master_servers(server_options: dict[str, Any]) -> Iterator[list[RedisServer]]:
+    """Five servers to which one gets by the way of --via."""
+    with ExitStack() as stack:
+        yield [stack.enter_context(RedisServer(**server_options)) for _ in range(5)]
 
 
 @pytest.fixture(scope="session")
@@ -217,9 +330,14 @@ def five_servers(redis_master_servers: list[RedisServer]) -> list[RedisServer]:
 
 
 @pytest.fixture
-def masters(redis_masters: list[redis_py.Redis]) -> list[redis_py.Redis]:
+def masters(five_servers: list[RedisServer], via: str) -> Iterator[list[redis_py.Redis]]:
     """A client of each of five empty servers: redis-py's default client."""
-    return redis_masters
+    with ExitStack() as stack:
+        clients = [stack.enter_context(client_of(server, via)) for server in five_servers]
+        for server, client in zip(five_servers, clients, strict=True):
+            server.start()
+            client.flushall()
+        yield clients
 
 
 @pytest.fixture
@@ -281,6 +399,7 @@ def connection(client: redis_py.Redis) -> Iterator[redis_py.Connection]:
     """Lend a connection such as *client* has them, but none of its own."""
     pool = client.connection_pool
     connection = pool.connection_class(**{**pool.connection_kwargs, "decode_responses": False})
+    connection.connect()  # what Sentinel leads to finds its server here, and nowhere else
     try:
         yield connection
     finally:

@@ -25,7 +25,7 @@ MODULES = sorted(PATHS)
 TIERS = [
     {"exceptions", "_json", "_wire", "testing._proxy", "timer"},
     {"_call_key", "_poll", "testing._server"},
-    {"_cluster", "testing._cluster"},
+    {"_cluster", "testing._cluster", "testing._sentinel"},
     {"_plan"},
     {"_caller", "_quorum", "_script", "_temporary", "_together"},
     {"base", "nextid"},
@@ -37,9 +37,7 @@ TIERS = [
 ]
 # Only the driver knows threads, event loops, sockets and sleep; to look at a clock is no waiting.
 WAITING = {"asyncio", "threading", "socket", "select", "concurrent", "multiprocessing"}
-MAY_WAIT = {"_plan", "_poll", "_together"} | {
-    f"testing.{name}" for name in ("_cluster", "_proxy", "_server")
-}
+MAY_WAIT = {"_plan", "_poll", "_together"} | {f"testing.{name}" for name in ("_proxy", "_server")}
 
 
 def tree(module):

@@ -17,13 +17,14 @@ from time import monotonic, sleep
 
 import pytest
 from clients import close, wait_until
+from conftest import certified
 from redis import Connection, ConnectionPool, Redis
 from redis import asyncio as asynchronous
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
-from pottery import AIORedlock, ExtendUnlockedLock, Redlock, ReleaseUnlockedLock
-from pottery.testing import RedisServer, executable, lose_lock
+from pottery import AIORedlock, ExtendUnlockedLock, RedisSet, Redlock, ReleaseUnlockedLock
+from pottery.testing import RedisServer, SentinelServer, executable, lose_lock
 
 
 @pytest.fixture
@@ -592,6 +593,58 @@ def test_binary_of_ones_own_choice_is_run(no_path):
 
     with RedisServer(binary=program) as server, server.client() as client:
         assert client.ping()
+
+
+def server_with_tls(config):
+    server = RedisServer(config=config)
+    try:
+        server.start()
+    except RuntimeError as error:
+        if "TLS support" not in str(error) and "'tls-" not in str(error):
+            raise
+        pytest.skip(f"{executable()} was built without TLS")
+    return server
+
+
+def test_server_with_a_certificate_speaks_tls_alone(tmp_path):
+    with server_with_tls(certified(tmp_path)) as server:
+        assert server.url.startswith(f"rediss://127.0.0.1:{server.port}?ssl_ca_certs=")
+        with server.client() as client:
+            assert client.ping()
+            assert client.config_get("port") == {"port": "0"}
+        with Redis(port=server.port, retry=None) as client, pytest.raises(RedisConnectionError):
+            client.ping()
+
+
+@pytest.mark.slow
+def test_clients_and_containers_go_on_with_the_new_master_that_sentinels_choose():
+    with SentinelServer() as service, service.client() as client:
+        members, first = RedisSet("a", redis=client, key="s"), service.master
+        assert client.wait(1, 10_000) == 1
+        assert service.url == first.url == service.nodes[0].url
+
+        service.kill()
+
+        after_failover(lambda: members.add("b"))
+        assert service.master is service.nodes[1]
+        assert members == {"a", "b"}
+
+
+def after_failover(call):
+    def is_done():
+        try:
+            call()
+        except RedisConnectionError:
+            return False
+        return True
+
+    wait_until(is_done, seconds=30)
+
+
+def test_sentinels_are_named_by_the_repr():
+    service = SentinelServer(sentinels=1)
+
+    assert repr(service) == f"<SentinelServer {service.sentinels[0].url}>"
 
 
 def test_repr_shows_the_address():

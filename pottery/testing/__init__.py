@@ -1,4 +1,4 @@
-"""A real Redis server of one's own, or a whole cluster, for tests and demonstrations.
+"""A real Redis server of one's own, for tests and demonstrations; or a cluster, or Sentinels.
 
 >>> with RedisServer() as server, server.client() as client:
 ...     client.ping()
@@ -12,6 +12,14 @@ interface or on a unix socket only, and ends with the process that started it, h
 from pottery.testing._cluster import ClusterServer
 from pottery.testing._locks import lose_lock
 from pottery.testing._proxy import FaultyProxy
+from pottery.testing._sentinel import SentinelServer
 from pottery.testing._server import RedisServer, executable
 
-__all__ = ["ClusterServer", "FaultyProxy", "RedisServer", "executable", "lose_lock"]
+__all__ = [
+    "ClusterServer",
+    "FaultyProxy",
+    "RedisServer",
+    "SentinelServer",
+    "executable",
+    "lose_lock",
+]

@@ -3,25 +3,29 @@
 from __future__ import annotations
 
 from functools import partial
-from time import monotonic, sleep
 from typing import TYPE_CHECKING, Any, cast
 
 from redis import RedisCluster
 from redis.cluster import ClusterNode
 from redis.exceptions import RedisError
 
-from pottery.testing._server import RedisServer
+from pottery.testing._server import RedisServer, wait
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Mapping
     from types import TracebackType
 
     from typing_extensions import Self
 
-# Seconds that the nodes get to find each other.
-_PATIENCE = 10.0
-# What makes a server a node, and sooner than usual take another one for dead: after a second.
-_NODE: dict[str, str | int] = {"cluster-enabled": "yes", "cluster-node-timeout": 1000}
+# What makes a server a node, and sooner than usual take another one for dead: after a second. A
+# master of Redis 7 would wait for five seconds for more replicas to come, and list none of them
+# until it has sent them something: a ping after ten seconds, if nobody writes.
+_NODE: dict[str, str | int] = {
+    "cluster-enabled": "yes",
+    "cluster-node-timeout": 1000,
+    "repl-diskless-sync-delay": 0,
+    "repl-ping-replica-period": 1,
+}
 _SLOTS = 16384
 
 
@@ -93,7 +97,7 @@ class ClusterServer:
             self._has_met = True
         for node in self.nodes:
             with node.client() as client:
-                _wait(partial(self._is_complete, client), f"{node} does not know the others")
+                wait(partial(self._is_complete, client), f"{node} does not know the others")
 
     def _meet(self) -> None:
         for number, node in enumerate(self.nodes):
@@ -126,7 +130,7 @@ class ClusterServer:
             master: Any = client
             name = master.execute_command("CLUSTER MYID")
         with self.nodes[number].client() as client:
-            _wait(partial(_replicates, client, name), "the nodes do not meet")
+            wait(partial(_replicates, client, name), "the nodes do not meet")
 
     def _is_complete(self, client: Any) -> bool:
         said = client.execute_command("CLUSTER INFO")
@@ -147,11 +151,3 @@ def _replicates(client: Any, master: Any) -> bool:
     except RedisError:
         return False
     return True
-
-
-def _wait(is_ready: Callable[[], bool], trouble: str) -> None:
-    deadline = monotonic() + _PATIENCE
-    while not is_ready():
-        if monotonic() > deadline:
-            raise TimeoutError(trouble)
-        sleep(0.02)

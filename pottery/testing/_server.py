@@ -25,7 +25,7 @@ from redis.retry import Retry
 from pottery.testing._proxy import FaultyProxy
 
 if TYPE_CHECKING:
-    from collections.abc import Generator, Mapping
+    from collections.abc import Callable, Generator, Mapping
     from contextlib import AbstractContextManager
     from types import TracebackType
 
@@ -74,12 +74,16 @@ class RedisServer:
 
     It listens on a free *port* of 127.0.0.1, or on a *unix_socket*. *config* holds further lines of
     a redis.conf, such as ``{"maxmemory": "10mb"}``; without any the server writes nothing to disk.
-    *binary* is the program to run, that of `executable` by default.
+    *binary* is the program to run, that of `executable` by default. With ``tls-cert-file``,
+    ``tls-key-file`` and ``tls-ca-cert-file`` in *config* it speaks TLS alone, if it can, and asks
+    clients for no certificate.
 
     After `stop`, `start` brings the server back at the same address, and with its data if *config*
     makes it keep them. A forked child may use the server; it can neither stop it nor take it along
     when it exits.
     """
+
+    _arguments: tuple[str, ...] = ("redis.conf",)
 
     def __init__(
         self,
@@ -137,7 +141,14 @@ class RedisServer:
         secret = f":{password}@" if password else ""
         if self.path:
             return f"unix://{secret}{self.path}"
+        if self._speaks_tls:
+            authority = quote(str(self.config.get("tls-ca-cert-file", "")))
+            return f"rediss://{secret}{self.host}:{self.port}?ssl_ca_certs={authority}"
         return f"redis://{secret}{self.host}:{self.port}"
+
+    @property
+    def _speaks_tls(self) -> bool:
+        return "tls-cert-file" in self.config and not self.path
 
     @property
     def pid(self) -> int:
@@ -262,12 +273,15 @@ class RedisServer:
     def _launch(self) -> bool:
         """Start the processes and return whether the server came to answer."""
         lines = self.config | {"bind": "127.0.0.1", "port": self.port}
+        if self._speaks_tls:
+            lines |= {"port": 0, "tls-port": self.port}
+            lines.setdefault("tls-auth-clients", "no")
         if self.path:
             lines["unixsocket"] = _SOCKET
         text = "".join(f"{name} {value}\n" for name, value in lines.items())
         (self._folder / "redis.conf").write_text(text)
         with (self._folder / "log").open("wb") as log:
-            self._spawn(self.binary, "redis.conf", stdin=subprocess.DEVNULL, stdout=log)
+            self._spawn(self.binary, *self._arguments, stdin=subprocess.DEVNULL, stdout=log)
         watch = ("/bin/sh", "-c", _WATCH, str(self.pid), str(self._folder))
         self._spawn(*watch, stdin=subprocess.PIPE)
         if self._answers():
@@ -304,6 +318,15 @@ class RedisServer:
     def _log_tail(self) -> str:
         lines = (self._folder / "log").read_text(errors="replace").splitlines()
         return "\n".join(["its log ends:", *lines[-10:]])
+
+
+def wait(is_ready: Callable[[], bool], trouble: str) -> None:
+    """Return when *is_ready* says so; TimeoutError in the words of *trouble* if that takes long."""
+    deadline = monotonic() + _PATIENCE
+    while not is_ready():
+        if monotonic() > deadline:
+            raise TimeoutError(trouble)
+        sleep(0.02)
 
 
 def _process_id(client: Any) -> int | None:

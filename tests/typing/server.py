@@ -4,7 +4,14 @@ from redis import Redis, RedisCluster
 from typing_extensions import assert_type
 
 from pottery import AIORedlock, Redlock
-from pottery.testing import ClusterServer, FaultyProxy, RedisServer, executable, lose_lock
+from pottery.testing import (
+    ClusterServer,
+    FaultyProxy,
+    RedisServer,
+    SentinelServer,
+    executable,
+    lose_lock,
+)
 
 assert_type(executable(), str)
 with RedisServer(unix_socket=True, config={"maxmemory": "10mb", "databases": 1}) as server:
@@ -49,3 +56,11 @@ def test(
     redis_masters: list[Redis],
 ) -> None:
     """Use fixtures as a test does."""
+
+
+with SentinelServer(replicas=2, sentinels=3, name="prices", config={"databases": 1}) as service:
+    assert_type(service, SentinelServer)
+    assert_type(service.client(decode_responses=True), Redis)
+    assert_type((service.master, service.nodes), tuple[RedisServer, list[RedisServer]])
+    assert_type((service.name, service.url), tuple[str, str])
+    service.kill()
