@@ -390,6 +390,7 @@ def _by_server(client: Any, keys: list[str]) -> dict[Any, list[tuple[str, ...]]]
 def _send_briefly(pool: Any, commands: list[tuple[str, ...]]) -> None:
     brief = {"socket_timeout": 1, "socket_connect_timeout": 1, "retry": Retry(NoBackoff(), 0)}
     connection = pool.connection_class(**{**pool.connection_kwargs, **brief})
+    connection.connect()  # what Sentinel leads to finds its server here, and nowhere else
     for command in commands:
         connection.send_packed_command(pack(connection, command))
         with suppress(ResponseError):  # moved, say
@@ -423,8 +424,8 @@ def _sweep(client: Any, names: deque[str]) -> Steps[None]:
         while groups:
             yield from Op(("UNLINK", *groups[-1]), nothing, repeatable=True)
             groups.pop()
-    except NoPermissionError:
-        pass  # a user who may not unlink them: trying for ever would help nobody
+    except (NoPermissionError, ReadOnlyError):
+        pass  # who may not unlink them, or is at a replica: trying for ever would help nobody
     except RedisError:
         names.extend(chain(*groups))
     except BaseException:

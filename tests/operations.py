@@ -7,11 +7,15 @@ the operation, by whichever client, and `call` calls it, once. The content is th
 
 from __future__ import annotations
 
+import asyncio
 import copy
 import inspect
 from collections import Counter, deque
 from functools import wraps
 from typing import Any, NamedTuple
+
+from clients import close
+from colours import twin_of
 
 from pottery import (
     AIOBloomFilter,
@@ -575,6 +579,23 @@ def attach(operation, client):
         lock = kind(key="filled", masters=[client])
         return lock if operation.name in ACQUIRING else held(lock)
     return kind(**REQUIRED.get(kind, {}), redis=client, key="filled")
+
+
+def perform(operation, client):
+    """Attach the operation by a blocking *client* or, if it is awaited, its twin; call it once."""
+    if operation.is_awaited:
+        return asyncio.run(perform_awaiting(operation, client))
+    return operation.call(attach(operation, client))
+
+
+async def perform_awaiting(operation, client):
+    twin = twin_of(client)
+    try:
+        target = attach(operation, twin)
+        result = operation.call(await target if inspect.isawaitable(target) else target)
+        return await result if inspect.isawaitable(result) else result
+    finally:
+        await close(twin)
 
 
 def attach_cache(kind, client):

@@ -9,8 +9,8 @@ from math import ceil
 from typing import NamedTuple
 
 import pytest
-import redis.asyncio as asynchronous
 from clients import close
+from colours import twin_of
 from operations import ALL, BLOCKING, CONTAINERS, OPERATIONS, REQUIRED, attach, prepare
 
 import pottery
@@ -55,8 +55,9 @@ def perform(operation, client, recording):
     return sent
 
 
-async def perform_awaiting(operation, url, recording):
-    client = asynchronous.Redis.from_url(url)
+async def perform_awaiting(operation, redis, recording):
+    client = twin_of(redis)
+    await client.ping()  # Sentinel's connections begin with one
     target = attach(operation, client)
     if inspect.isawaitable(target):
         target = await target
@@ -68,19 +69,19 @@ async def perform_awaiting(operation, url, recording):
     return sent
 
 
-def commands_of(operation, redis, url, recording):
+def commands_of(operation, redis, recording):
     pottery._plan.ABANDONED.clear()
     if operation.is_awaited:
-        return asyncio.run(perform_awaiting(operation, url, recording))
+        return asyncio.run(perform_awaiting(operation, redis, recording))
     return perform(operation, redis, recording)
 
 
 @pytest.mark.parametrize("operation", OPERATIONS, ids=str)
-def test_operation_takes_the_round_trips_that_it_says(operation, redis, server, commands):
+def test_operation_takes_the_round_trips_that_it_says(operation, redis, commands):
     for _ in range(2):  # the first time, the server may not know the script
         redis.flushdb()
         prepare(operation.kind, redis)
-        sent = commands_of(operation, redis, server.url, commands(redis))
+        sent = commands_of(operation, redis, commands(redis))
 
     assert len(sent) == cost(operation).trips, sent
 
@@ -89,11 +90,11 @@ PAGED = [operation for operation in OPERATIONS if cost(operation).is_paged]
 
 
 @pytest.mark.parametrize("operation", PAGED, ids=str)
-def test_long_container_is_read_in_pages(operation, redis, server, commands):
+def test_long_container_is_read_in_pages(operation, redis, commands):
     count = 25_000
     prepare(operation.kind, redis, [f"item {n}" for n in range(count)])
 
-    sent = commands_of(operation, redis, server.url, commands(redis))
+    sent = commands_of(operation, redis, commands(redis))
 
     assert 2 <= len(sent) <= cost(operation).trips * (ceil(count / 1000) + 1)
 

@@ -26,7 +26,7 @@ from pottery._plan import (
     nothing,
     unlink_briefly,
 )
-from pottery.testing import RedisServer
+from pottery.testing import RedisServer, SentinelServer
 
 STEPS = ["connect", "check_health", "send_packed_command", "read_response"]
 
@@ -288,3 +288,10 @@ def test_keys_are_unlinked_briefly_or_not_at_all(server, redis):
     unlink_briefly(asynchronous.Redis.from_url(server.url), ["c"])
     unlink_briefly(Redis(port=1), ["c"])
     assert redis.exists("a", "b", "c") == 1
+
+
+def test_keys_are_unlinked_at_the_master_that_sentinel_leads_to():
+    with SentinelServer(replicas=0, sentinels=1) as service, service.client() as client:
+        client.set("a", 1)
+        unlink_briefly(client, ["a"])
+        assert not client.exists("a")
