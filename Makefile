@@ -10,7 +10,7 @@ POTTERY_3 := .venv-pottery-3/ready
 AUDIT := .venv-audit/ready
 
 .DEFAULT_GOAL := help
-.PHONY: help install pottery-3 demo demo-web test test-wire test-cluster test-upgrade lint format types docs bench audit check clean
+.PHONY: help install pottery-3 demo demo-web test test-matrix test-upgrade lint format types docs bench audit check clean
 
 help:  ## show this list
 	@sed -n 's/^\([a-z0-9-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 14
@@ -40,13 +40,8 @@ demo-web: $(READY)  ## serve a web application by two workers, put it under load
 test: $(READY)  ## run the tests: all with coverage, or those of ARGS='-k queue'
 	$(BIN)/python -m pytest $(or $(ARGS),--cov)
 
-test-wire: $(READY)  ## run the quick tests that use a client in each wire mode; two without hiredis
-	$(BIN)/python -m pytest -m 'not slow' --wire all $(ARGS)
-	HIREDIS=no $(BIN)/python -m pytest -m 'not slow' --wire resp2 $(ARGS)
-	HIREDIS=no $(BIN)/python -m pytest -m 'not slow' --wire resp3-decoded $(ARGS)
-
-test-cluster: $(READY)  ## run the quick tests that can use a cluster with a client of one
-	$(BIN)/python -m pytest -m 'not slow' --cluster $(ARGS)
+test-matrix: $(READY)  ## run the quick tests on each server, in each setting: ROWS='tls; redis-py 5' for some
+	@ROWS='$(ROWS)' $(BIN)/python tests/matrix.py $(ARGS)
 
 test-upgrade: $(READY) $(POTTERY_3)  ## run the tests that exchange data with pottery 3.0
 	$(BIN)/python -m pytest tests/test_upgrade.py $(ARGS)

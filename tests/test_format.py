@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 
 import pytest
-from redis import RedisCluster
+from redis import ConnectionPool, RedisCluster
 
 from pottery import (
     DecodeError,
@@ -29,7 +29,7 @@ def raw_bytes(client):
     if isinstance(client, RedisCluster):
         return client
     options = {**client.connection_pool.connection_kwargs, "decode_responses": False}
-    pool = type(client.connection_pool)(client.connection_pool.connection_class, **options)
+    pool = ConnectionPool(connection_class=client.connection_pool.connection_class, **options)
     return type(client)(connection_pool=pool)
 
 
