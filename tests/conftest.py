@@ -29,6 +29,7 @@ import redis as redis_py  # after hiredis was hidden
 from colours import Awaited, Loop
 from redis import asyncio as asynchronous
 from redis.cluster import LoadBalancingStrategy
+from redis.sentinel import SentinelConnectionPool
 from redis.utils import HIREDIS_AVAILABLE
 
 from pottery.testing import ClusterServer, RedisServer, SentinelServer, executable
@@ -390,7 +391,8 @@ def record(client: redis_py.Redis) -> Iterator[list[list[str]]]:
             marker.read_response()
         while (line := parse(watcher.read_response())).words != end:
             is_clients = line.database == watcher.db and line.source != "lua"
-            if is_clients and not is_handshake(line.words):
+            is_watched = isinstance(client.connection_pool, SentinelConnectionPool)
+            if is_clients and not is_handshake(line.words, is_watched=is_watched):
                 sent.append(line.words)
 
 
@@ -424,9 +426,9 @@ def parse(line: bytes) -> Line:
     return Line(int(database), source, words)
 
 
-def is_handshake(words: list[str]) -> bool:
-    """Return whether *words* are said by redis-py itself on a new connection."""
-    greetings = {"AUTH", "HELLO", "SELECT"}
+def is_handshake(words: list[str], *, is_watched: bool = False) -> bool:
+    """Return whether *words* are said by redis-py on a new connection, or by those who watch."""
+    greetings = {"AUTH", "HELLO", "SELECT"} | ({"INFO", "PING", "PUBLISH"} if is_watched else set())
     introductions = {"MAINT_NOTIFICATIONS", "SETINFO", "SETNAME"}
     command, *rest = (word.upper() for word in words[:2])
     return command in greetings or (command == "CLIENT" and rest[0] in introductions)

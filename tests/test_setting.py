@@ -18,7 +18,8 @@ EXPECTED_REDIS_PY = os.environ.get("EXPECT_REDIS_PY", "")
 
 def name_and_version(client):
     facts = client.info("server")
-    facts = next(iter(facts.values())) if isinstance(client, RedisCluster) else facts
+    if "redis_version" not in facts:  # by node
+        facts = next(iter(facts.values()))
     name = facts.get("server_name", "redis")
     return f"{name} {facts[f'{name}_version']}"
 
