@@ -64,9 +64,9 @@ class Row(NamedTuple):
 
 ROWS = [
     Row("redis 8", "tcp", "resp3-decoded", parser="Python", matters=True),
-    Row("redis 7", "tls", redis_py="5", matters=True),
-    Row("valkey 8", "sentinel", "resp2-decoded", redis_py="7", matters=True),
-    Row("valkey 9", "replicas", redis_py="6", matters=True),
+    Row("redis 7", "tls", redis_py="5"),
+    Row("valkey 8", "sentinel", "resp2-decoded", redis_py="7"),
+    Row("valkey 9", "replicas", redis_py="6"),
     Row("redis 6", "tcp", "resp3"),
     Row("redis 6", "tcp", "resp2-decoded", redis_py="5"),
     Row("redis 6", "sentinel", redis_py="5"),
@@ -78,7 +78,7 @@ ROWS = [
     Row("redis 7", "one", redis_py="5"),
     Row("redis 7", "tls", "resp3-decoded"),
     Row("redis 7", "sentinel"),
-    Row("redis 7", "cluster", redis_py="7"),
+    Row("redis 7", "cluster", redis_py="7", matters=True),
     Row("redis 8", "tcp", "resp2-unified"),
     Row("redis 8", "tcp", "resp3-unified"),
     Row("redis 8", "tcp", "resp2", redis_py="6"),
@@ -89,7 +89,7 @@ ROWS = [
     Row("valkey 8", "tls", redis_py="7"),
     Row("valkey 8", "cluster"),
     Row("valkey 9", "tcp", "resp3-decoded", redis_py="7"),
-    Row("valkey 9", "one", "resp3", redis_py="6"),
+    Row("valkey 9", "one", "resp3", redis_py="6", matters=True),
     Row("valkey 9", "sentinel"),
 ]
 
