@@ -16,7 +16,6 @@ import uuid
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import partial
-from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
@@ -26,6 +25,7 @@ if os.environ.get("HIREDIS") == "no":
     sys.modules["hiredis"] = None
 
 import redis as redis_py  # after hiredis was hidden
+from certificates import certified
 from colours import Awaited, Loop
 from redis import asyncio as asynchronous
 from redis.cluster import LoadBalancingStrategy
@@ -218,17 +218,6 @@ def server_options(via: str, tmp_path_factory: pytest.TempPathFactory) -> dict[s
     if via == "unix":
         return {"unix_socket": True}
     return {"config": certified(tmp_path_factory.mktemp("tls"))} if via == "tls" else {}
-
-
-def certified(folder: Path) -> dict[str, str]:
-    """Return what makes a server speak TLS, with a certificate made just now."""
-    authority = import_module("trustme").CA()  # here, since only this needs it
-    authority.cert_pem.write_to_path(folder / "authority.pem")
-    certificate = authority.issue_cert("127.0.0.1")
-    certificate.private_key_pem.write_to_path(folder / "key.pem")
-    certificate.cert_chain_pems[0].write_to_path(folder / "certificate.pem")
-    names = {"cert": "certificate", "key": "key", "ca-cert": "authority"}
-    return {f"tls-{name}-file": str(folder / f"{file}.pem") for name, file in names.items()}
 
 
 @pytest.fixture(scope="session")

@@ -16,8 +16,8 @@ from pathlib import Path
 from time import monotonic, sleep
 
 import pytest
+from certificates import certified
 from clients import close, wait_until
-from conftest import certified
 from redis import Connection, ConnectionPool, Redis
 from redis import asyncio as asynchronous
 from redis.exceptions import ConnectionError as RedisConnectionError
