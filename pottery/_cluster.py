@@ -42,6 +42,7 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from pottery._poll import is_quiet
+from pottery._wire import hang_up
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -279,10 +280,10 @@ class NodePool:
             raise RedisConnectionError("Too many connections") from None
         try:
             if connection.is_connected and not await is_quiet(connection):
-                await connection.disconnect(nowait=True)
+                await hang_up(connection)
             await connection.connect()
         except BaseException:
-            await connection.disconnect(nowait=True)
+            await hang_up(connection)
             await self.release(connection)
             raise
         return connection

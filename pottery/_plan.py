@@ -83,7 +83,7 @@ from pottery._cluster import (
     server_of,
 )
 from pottery._poll import FAILURES, Poll, poll_awaiting, poll_blocking
-from pottery._wire import Argument, pack
+from pottery._wire import Argument, hang_up, pack
 from pottery.exceptions import OutcomeUnknown
 
 if TYPE_CHECKING:
@@ -768,11 +768,11 @@ class Async(Front):
                 return await connection.read_response(disable_decoding=True)
             except FAILURES as error:
                 if not isinstance(error, ResponseError):
-                    await connection.disconnect(nowait=True)
+                    await hang_up(connection)
                 if pause is None or not _may_be_sent_again(op, error):
                     raise self._failure(op, error)  # noqa: B904 - sets the cause where there is one
             except BaseException:
-                await connection.disconnect(nowait=True)
+                await hang_up(connection)
                 raise
             finally:
                 await self._release(client.connection_pool, connection)
@@ -808,7 +808,7 @@ class Async(Front):
         except ResponseError:
             raise
         except BaseException:
-            await connection.disconnect(nowait=True)
+            await hang_up(connection)
             raise
         finally:
             await self._release(pool, connection)
@@ -843,12 +843,12 @@ class Async(Front):
             raise
         try:
             if _has_ended(connection):
-                await connection.disconnect(nowait=True)
+                await hang_up(connection)
                 await connection.connect()
             _deliver_cancellation(cancellations)
             await connection.check_health()
         except BaseException:
-            await connection.disconnect(nowait=True)
+            await hang_up(connection)
             await pool.release(connection)
             raise
         return connection

@@ -40,7 +40,7 @@ from redis.exceptions import RedisError, ResponseError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 from redis.retry import Retry
 
-from pottery._wire import Argument, pack
+from pottery._wire import Argument, hang_up, pack
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable, Generator, Iterable, Sequence
@@ -203,7 +203,7 @@ class _Store:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
         while self.free:
-            await self.free.pop().connection.disconnect(nowait=True)
+            await hang_up(self.free.pop().connection)
 
     def fail(self, began: float, seconds: float, failure: Exception) -> None:
         """Leave the server alone for as long as it was waited for in vain."""
@@ -608,6 +608,7 @@ class _LoopStores:
             for store in list(self.stores.values()):
                 await store.hang_up()
             await self.hang_up_orphans()
+            await asyncio.sleep(0)  # sockets close in a later turn of the loop
             _loops.pop(asyncio.get_running_loop(), None)  # to which `keeper` holds on
 
 
@@ -699,7 +700,7 @@ class _Awaiting(_Counting):
     async def hang_up(self, client: Any) -> None:
         line = self.lines.pop(client, None)
         if line:
-            await line.connection.disconnect(nowait=True)
+            await hang_up(line.connection)
 
     async def put_away(self) -> None:
         waiting = [task for task in self.tasks if not task.done()]
@@ -715,7 +716,7 @@ class _Awaiting(_Counting):
                 elif self.poll.keep:
                     await _keep(client, line, self.poll)
                 else:
-                    await line.connection.disconnect(nowait=True)
+                    await hang_up(line.connection)
 
 
 async def _line(client: Any, poll: Poll) -> Line:
@@ -734,7 +735,7 @@ async def _free_line_awaiting(store: _Store) -> Line | None:
         line = store.free.pop()
         if not line.is_doubtful() or await is_quiet(line.connection):
             return line
-        await line.connection.disconnect(nowait=True)
+        await hang_up(line.connection)
     return None
 
 
@@ -766,7 +767,7 @@ async def _dial_awaiting(client: Any, poll: Poll, store: _Store) -> None:
         await asyncio.wait_for(connection.connect(), poll.dialling_seconds)
     except BaseException as error:
         if connection is not None:
-            await connection.disconnect(nowait=True)
+            await hang_up(connection)
         if isinstance(error, asyncio.TimeoutError):
             error = Unanswered()
         if isinstance(error, Exception):
@@ -777,7 +778,7 @@ async def _dial_awaiting(client: Any, poll: Poll, store: _Store) -> None:
 
 async def _put_back_awaiting(store: _Store, line: Line) -> None:
     if not store.put_back(line):
-        await line.connection.disconnect(nowait=True)
+        await hang_up(line.connection)
 
 
 async def _keep(client: Any, line: Line, poll: Poll) -> None:
@@ -798,7 +799,7 @@ async def _mind(client: Any, line: Line, keeper: ref[Poll], forgotten: asyncio.E
             poll = keeper()
             if poll:
                 del poll.lines[client]
-            await line.connection.disconnect(nowait=True)
+            await hang_up(line.connection)
 
 
 async def _tell(client: Any, poll: Poll, store: _Store) -> None:
@@ -811,7 +812,7 @@ async def _tell(client: Any, poll: Poll, store: _Store) -> None:
             await line.connection.read_response(disable_decoding=True, timeout=poll.seconds)
         except BaseException as error:
             if not isinstance(error, ResponseError):
-                await line.connection.disconnect(nowait=True)
+                await hang_up(line.connection)
                 raise
         await _put_back_awaiting(store, line)
 
@@ -825,5 +826,5 @@ async def is_quiet(connection: Any) -> bool:
     except FAILURES:
         return False
     except BaseException:
-        await connection.disconnect(nowait=True)
+        await hang_up(connection)
         raise

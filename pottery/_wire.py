@@ -1,4 +1,4 @@
-"""How a command becomes bytes."""
+"""How a command becomes bytes, and how a connection ends."""
 
 from __future__ import annotations
 
@@ -22,3 +22,11 @@ def pack(connection: Any, args: tuple[Argument, ...]) -> Any:
     # As hiredis does, whatever encoding the client is configured with.
     encoded = (arg.encode() if isinstance(arg, str) else arg for arg in args)
     return connection.pack_command(*encoded)  # pragma: no cover - as above
+
+
+async def hang_up(connection: Any) -> None:
+    """Close an asynchronous connection at once: a farewell by TLS might outlive the event loop."""
+    writer = connection._writer  # no public way leads to it
+    await connection.disconnect(nowait=True)
+    if writer and writer.get_extra_info("ssl_object"):
+        writer.transport.abort()

@@ -29,6 +29,9 @@ class Blocking:
     def run(self, result):
         return result
 
+    def rest(self, seconds):
+        time.sleep(seconds)
+
     def close(self):
         for client in self.masters:
             client.close()
@@ -43,6 +46,10 @@ class Awaiting:
 
     def run(self, awaitable):
         return self.loop.run_until_complete(awaitable)
+
+    def rest(self, seconds):
+        """Let what goes on in the loop go on."""
+        self.run(asyncio.sleep(seconds))
 
     def close(self):
         self.run(close(*self.masters))
