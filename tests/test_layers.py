@@ -34,6 +34,12 @@ TIERS = [
     {"cache", "counter", "ordered", "testing._locks"},
     {"__init__", "testing"},
     {"testing.plugin"},
+    {"_cli._screen", "_cli._server"},
+    {"_cli._keys"},
+    {"_cli._bench", "_cli._doctor", "_cli._locks", "_cli._ls"},
+    {"_cli._show"},
+    {"_cli"},
+    {"__main__"},
 ]
 # Only the driver knows threads, event loops, sockets and sleep; to look at a clock is no waiting.
 WAITING = {"asyncio", "threading", "socket", "select", "concurrent", "multiprocessing"}
@@ -98,7 +104,7 @@ socket.socket.connect = refuse
 import pottery
 assert (json.dumps, json.JSONEncoder.default) == (dumps, default)
 assert threading.active_count() == 1
-assert "pottery.testing" not in sys.modules
+assert not {"pottery.testing", "pottery._cli"} & set(sys.modules)
 """
     subprocess.run([sys.executable, "-c", program], check=True)
 

@@ -1,0 +1,790 @@
+"""The command `pottery`, on real servers: mostly by its function, sometimes as a process."""
+
+from __future__ import annotations
+
+import doctest
+import fcntl
+import json
+import os
+import pty
+import re
+import shlex
+import signal
+import struct
+import subprocess
+import sys
+import termios
+import threading
+from contextlib import suppress
+from pathlib import Path
+
+import pytest
+from clients import wait_until
+
+import pottery
+from pottery import (
+    BloomFilter,
+    CachedOrderedDict,
+    HyperLogLog,
+    NextId,
+    RedisCounter,
+    RedisDeque,
+    RedisDict,
+    RedisList,
+    RedisSet,
+    RedisSimpleQueue,
+    Redlock,
+    redis_cache,
+)
+from pottery._cli import main
+from pottery._cli._keys import owner_of
+from pottery._cli._screen import cut, duration, memory, pad, plain, width
+from pottery.testing import RedisServer
+
+DOCUMENTATION = Path(__file__).parents[1] / "docs" / "command.md"
+UNREADABLE = b"\xff\x1b[2J"
+
+
+@pytest.fixture
+def run(server, redis, capsys):
+    """A function that runs the command on the server of `redis`."""
+
+    def run(*arguments, url=server.url):
+        status = main([*arguments, "--url", url])
+        printed = capsys.readouterr()
+        return status, printed.out, printed.err
+
+    return run
+
+
+@pytest.fixture
+def records(run):
+    """A function that runs the command with --json, and returns what it prints."""
+
+    def records(*arguments, **options):
+        status, out, _ = run(*arguments, "--json", **options)
+        assert status in (0, 1)
+        return [json.loads(line) for line in out.splitlines()]
+
+    return records
+
+
+def command(*arguments, url="", **options):
+    environment = {**os.environ, "REDIS_URL": url, "PYTHONIOENCODING": "utf-8"}
+    return subprocess.Popen(
+        [sys.executable, "-W", "error", "-m", "pottery", *arguments],
+        env=environment,
+        **{"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, **options},
+    )
+
+
+def everything(redis):
+    """Make one of each kind; return what must be kept so that it stays."""
+    RedisDict({"a": "x"}, redis=redis, key="dict")
+    RedisCounter({"a": 1}, redis=redis, key="counter")
+    RedisSet([1, 2], redis=redis, key="set")
+    RedisList([1, 2, 3], redis=redis, key="list")
+    RedisDeque([1, 2, 3, 4], redis=redis, key="deque")
+    RedisSimpleQueue(redis=redis, key="queue").put("item")
+    BloomFilter(["a"], num_elements=100, false_positives=0.01, redis=redis, key="bloom")
+    HyperLogLog(["a", "b"], redis=redis, key="hyperloglog")
+    CachedOrderedDict(redis_client=redis, redis_key="cached", dict_keys=[1])[1] = "one"
+    redis_cache(redis=redis, key="function", ttl=60)(abs)(-2)
+    next(NextId(key="ids", masters={redis}))
+    lock = Redlock(key="lock", masters={redis}, fencing=True)
+    lock.acquire()
+    return lock, RedisSet([1], redis=redis)
+
+
+# --- ls
+
+
+def test_ls_tells_the_kind_of_each_key_as_far_as_it_can_be_known(redis, records):
+    kept = everything(redis)
+
+    kinds = {record["key"]: record["kind"] for record in records("ls")}
+
+    temporary = kept[1].key
+    assert kinds == {
+        "dict": "dict or counter",
+        "counter": "dict or counter",
+        "cached": "dict, counter or cached dict",
+        "function": "function cache",
+        "set": "set",
+        "list": "list or deque",
+        "deque": "list or deque",
+        "queue": "queue",
+        "bloom": "bloom filter or text",
+        "hyperloglog": "hyperloglog",
+        "nextid:ids": "ids",
+        "redlock:lock": "lock",
+        temporary: "set",
+    }
+
+
+def test_ls_tells_sizes_and_times_to_live(redis, records):
+    RedisList(range(7), redis=redis, key="list")
+    redis.expire("list", 100)
+    redis.set("text", "hello")
+
+    of_list, of_text = records("ls", "--sort", "name")
+
+    assert 99 < of_list.pop("ttl") <= 100
+    assert of_list == {
+        "key": "list",
+        "kind": "list or deque",
+        "type": "list",
+        "size": 7,
+        "unit": "items",
+        "temporary": False,
+        "beside": None,
+    }
+    assert (of_text["size"], of_text["unit"], of_text["ttl"]) == (5, "bytes", None)
+
+
+def test_ls_leaves_out_keys_that_belong_to_others_unless_asked_for_all(redis, run, records):
+    RedisSimpleQueue(redis=redis, key="queue").put(1)
+
+    status, out, err = run("ls")
+    beside = [record for record in records("ls", "--all") if record["beside"]]
+
+    assert (status, out.split()[4:]) == (0, ["queue", "queue", "1", "-"])
+    assert err == "left out as they belong to others: 1 (see --all)\n"
+    assert [record["beside"] for record in beside] == ["queue"]
+
+
+def test_ls_shows_keys_whose_owner_is_gone(redis, records):
+    redis.zadd("queue~returned", {"1": 1})
+    redis.set("fire~alarm", "an owner of its own")
+
+    assert {record["key"] for record in records("ls")} == {"queue~returned", "fire~alarm"}
+
+
+@pytest.mark.parametrize(
+    ("name", "owner"),
+    [
+        (b"queue~returned", b"queue"),
+        (b"{queue}~returned", b"queue"),
+        (b"{user}:queue~bell", b"{user}:queue"),
+        (b"cache~flight:" + b"0" * 32, b"cache"),
+        (b"queue~" + b"0f" * 16, b"queue"),
+        (b"queue~" + b"0f" * 15, None),
+        (b"queue~mine", None),
+        (b"~returned", None),
+        (b"a\n~fence", b"a\n"),
+    ],
+)
+def test_companions_are_known_by_their_names(name, owner):
+    assert owner_of(name) == owner
+
+
+def test_ls_finds_what_matches(redis, run):
+    for name in ("a1", "a2", "b1"):
+        redis.rpush(name, 1)
+
+    assert [line.split()[0] for line in run("ls", "a*")[1].splitlines()] == ["KEY", "a1", "a2"]
+    assert run("ls", "c*") == (0, "", f"no key of {address(redis)} matches c*\n")
+
+
+@pytest.mark.parametrize(("order", "expected"), [("name", "abc"), ("size", "cab"), ("ttl", "bac")])
+def test_ls_sorts(redis, records, order, expected):
+    for name, size in zip("bac", (1, 2, 3), strict=True):
+        redis.rpush(name, *range(size))
+    redis.expire("b", 10)
+
+    found = [record["key"] for record in records("ls", "--sort", order)]
+
+    assert "".join(found) == expected
+
+
+def test_ls_reads_many_keys_in_few_round_trips(redis, run, commands):
+    with redis.pipeline(transaction=False) as pipeline:
+        for number in range(2500):
+            pipeline.rpush(f"list {number}", number)
+        pipeline.execute()
+
+    with commands(redis) as sent:
+        lines = run("ls")[1].splitlines()
+
+    names = [words[0] for words in sent]
+    assert sorted({line.split("  ")[0] for line in lines[1:]}) == sorted(
+        f"list {number}" for number in range(2500)
+    )
+    assert "KEYS" not in names
+    assert names.count("SCAN") <= 4
+
+
+def test_ls_needs_no_more_than_three_round_trips_a_page(redis, run, server):
+    kept = everything(redis)
+    before = inputs(redis)
+
+    run("ls", "--all")
+
+    # Its own greeting, SCAN, two looks; redis-py's own greetings; and the asking here.
+    assert inputs(redis) - before <= 10
+    del kept
+
+
+def inputs(redis):
+    return redis.info("stats")["total_reads_processed"]
+
+
+def address(redis):
+    options = redis.connection_pool.connection_kwargs
+    return f"{options['host']}:{options['port']}"
+
+
+def test_ls_of_names_that_are_no_text(redis, run, records):
+    redis.set(b"bad\xff\x1b[2J\nname", 1)
+
+    (record,) = records("ls")
+
+    assert r"bad\xff\x1b[2J\nname" in run("ls")[1]
+    assert record["key"].encode(errors="surrogateescape") == b"bad\xff\x1b[2J\nname"
+
+
+def test_ls_calls_what_is_not_potterys_other(redis, records):
+    redis.hset("hash", "name", "Ann")
+    redis.zadd("zset", {"x": 1})
+    redis.xadd("stream", {"x": 1})
+
+    kinds = {record["key"]: record["kind"] for record in records("ls")}
+
+    assert kinds == {"hash": "other hash", "zset": "other zset", "stream": "other stream"}
+
+
+# --- show
+
+
+def test_show_dict(redis, run, records):
+    RedisDict({"a": [1, None], ("b", 2): "x"}, redis=redis, key="d")
+
+    status, out, err = run("show", "d")
+
+    assert (status, err) == (0, "")
+    heading, _, *rows = out.splitlines()
+    assert heading == "d: dict, 2 items, no expiry"
+    assert {tuple(row.split("  ", 1)) for row in rows} == {
+        ("'a'", "     [1, None]"),
+        ("('b', 2)", "'x'"),
+    }
+    assert {"key": ["b", 2], "value": "x"} in records("show", "d")
+
+
+def test_show_does_not_claim_to_know_a_dict_of_numbers_from_a_counter(redis, run):
+    RedisCounter(a=1, redis=redis, key="c")
+
+    assert run("show", "c")[1].startswith("c: dict or counter, 1 item, no expiry\n")
+
+
+def test_show_set_and_list(redis, run, records):
+    RedisSet([(1, 2)], redis=redis, key="s")
+    RedisList(["a", [1]], redis=redis, key="l")
+
+    assert run("show", "s")[1].splitlines()[1:] == ["MEMBER", "(1, 2)"]
+    assert records("show", "s") == [{"member": [1, 2]}]
+    assert run("show", "l")[1].splitlines()[1:] == ["INDEX  VALUE", "    0  'a'", "    1  [1]"]
+    assert records("show", "l") == [{"index": 0, "value": "a"}, {"index": 1, "value": [1]}]
+
+
+def test_show_queue_begins_with_what_came_back(redis, records, run):
+    queue = RedisSimpleQueue(redis=redis, key="q")
+    queue.put("first")
+    queue.put("second")
+    entry = redis.xrange("q", count=1)[0][0].decode()
+    time, count = entry.split("-")
+    redis.zadd("q~returned", {f"{time:0>20}-{count:0>20}:" + '"first"': 0})
+    redis.xdel("q", entry)
+
+    assert records("show", "q")[0] == {"id": entry, "item": "first"}
+    assert [record["item"] for record in records("show", "q")] == ["first", "second"]
+    assert re.search(r"\n20\d\d-\d\d-\d\d \d\d:\d\d:\d\d\.\d\d\d  'first'\n", run("show", "q")[1])
+
+
+def test_show_strings(redis, run, records):
+    kept = everything(redis)
+
+    assert records("show", "ids") == [{"last_id": 1}]
+    assert records("show", "hyperloglog") == [{"count": 2}]
+    assert records("show", "bloom")[0]["ones"] == 7
+    assert "last ID       1\n" in run("show", "nextid:ids")[1]
+    assert "about 2\n" in run("show", "hyperloglog")[1]
+    assert "bits set      7 (" in run("show", "bloom")[1]
+    del kept
+
+
+def test_show_function_cache(redis, run):
+    kept = everything(redis)
+
+    heading, _, row = run("show", "function")[1].splitlines()
+
+    assert heading.startswith("function: function cache, 1 item, expires in ")
+    assert row == "abs(-2)  2"
+    del kept
+
+
+def test_show_lock_by_its_name(redis, records):
+    lock = Redlock(key="printer", masters={redis})
+    with lock:
+        (record,) = records("show", "printer")
+        assert (record["lock"], record["holder"]) == ("printer", lock.owner())
+
+
+def test_show_marks_what_cannot_be_decoded(redis, run, records):
+    redis.hset("d", mapping={UNREADABLE: "[1", '"a"': UNREADABLE})
+    redis.rpush("l", UNREADABLE, "1", "1 2", "[" * 100_000, "9" * 10_000)
+
+    hidden, shown = sorted(records("show", "d"), key=lambda record: len(record["undecodable"]))
+
+    assert hidden["undecodable"] == ["value"]
+    assert hidden["value"].encode(errors="surrogateescape") == UNREADABLE
+    assert shown["undecodable"] == ["key", "value"]
+    out = run("show", "l")[1]
+    assert r"    0  <undecodable b'\xff\x1b[2J'>" in out
+    assert "\x1b" not in out
+    assert [bool(record.get("undecodable")) for record in records("show", "l")] == [
+        *(True, False, True, True),
+        sys.version_info >= (3, 10, 7),
+    ]
+
+
+def test_show_cuts_long_values_unless_asked_for_all(redis, run, records):
+    RedisList(["x" * 5000], redis=redis, key="l")
+
+    assert len(run("show", "l")[1].splitlines()[-1]) < 250
+    assert run("show", "l")[1].splitlines()[-1].endswith("…")
+    assert "x" * 5000 in run("show", "l", "--full")[1]
+    assert records("show", "l") == [{"index": 0, "value": "x" * 5000}]
+
+
+@pytest.mark.parametrize("kind", [RedisList, RedisSet, RedisDict])
+def test_show_stops_at_its_limit_and_says_how_many_more_there_are(redis, run, records, kind):
+    items = range(2500)
+    kind(dict.fromkeys(items) if kind is RedisDict else items, redis=redis, key="k")
+
+    status, out, err = run("show", "k", "--limit", "10")
+
+    assert (status, len(out.splitlines()), err) == (0, 12, "2,490 more: see --limit\n")
+    assert len(records("show", "k")) == 100
+    assert len(records("show", "k", "--limit", "0")) == 2500
+
+
+def test_show_reads_a_long_queue_in_pages(redis, records, commands):
+    with redis.pipeline(transaction=False) as pipeline:
+        for number in range(2500):
+            pipeline.xadd("q", {"item": number})
+        pipeline.execute()
+
+    with commands(redis) as sent:
+        found = [record["item"] for record in records("show", "q", "--limit", "0")]
+
+    assert found == list(range(2500))
+    assert [words[0] for words in sent].count("XRANGE") == 5  # one of them a glance
+
+
+def test_show_what_is_not_there_or_not_potterys(redis, run):
+    redis.zadd("board", {"x": 1.5})
+
+    assert run("show", "nothing")[::2] == (
+        1,
+        f"pottery: there is no key nothing at {address(redis)}\n",
+    )
+    assert run("show", "board")[1].splitlines()[1:] == ["SCORE  MEMBER", "  1.5  b'x'"]
+
+
+# --- locks
+
+
+def test_locks_tells_holder_time_and_fence(redis, run, records):
+    lock = Redlock(key="printer", masters={redis}, fencing=True, auto_release_time=30)
+    with lock:
+        (record,) = records("locks")
+        line = run("locks")[1].splitlines()[1].split()
+        assert record["holder"] == lock.owner() == line[1]
+        assert 20 < record["seconds_left"] <= 30
+        assert record["fencing_number"] == lock.fencing_token == int(line[-1])
+        assert (record["votes"], record["masters"], record["waiting"]) == (1, 1, 0)
+
+    assert run("locks") == (0, "", "no lock is held or waited for\n")
+
+
+def test_locks_counts_who_waits(redis, server, records):
+    def take_and_release():
+        with Redlock(key="printer", masters={server.client()}):
+            pass
+
+    threads = [threading.Thread(target=take_and_release) for _ in range(2)]
+    with Redlock(key="printer", masters={redis}):
+        for thread in threads:
+            thread.start()
+        wait_until(lambda: records("locks")[0]["waiting"] == 2, 20)
+    for thread in threads:
+        thread.join(20)
+    assert records("locks") == []
+
+
+def test_locks_of_many_masters_go_by_their_majority(masters, five_servers, capsys):
+    urls = [server.url for server in five_servers[:3]]
+    with Redlock(key="printer", masters=masters[:3]) as lock:
+        masters[0].delete("redlock:printer")
+        masters[0].set("redlock:torn", "one")
+        assert main(["locks", "--json", "--masters", *urls]) == 0
+        printer, torn = map(json.loads, capsys.readouterr().out.splitlines())
+        assert (printer["holder"], printer["votes"]) == (lock.owner(), 2)
+        assert (torn["held"], torn["holder"], torn["votes"]) == (False, None, 1)
+
+        away = ["redis://127.0.0.1:1", "redis://127.0.0.1:2"]
+        assert main(["locks", "--masters", urls[1], *away]) == 0
+        printed = capsys.readouterr()
+        assert "(unknown: too few answer)" in printed.out
+        assert printed.err.count("cannot use 127.0.0.1:") == 2
+
+
+# --- doctor
+
+
+@pytest.fixture(scope="module")
+def odd_server():
+    with RedisServer(config={"maxmemory": "100mb", "requirepass": "se-cret"}) as server:
+        yield server
+
+
+@pytest.fixture
+def findings(odd_server, capsys):
+    """A function that gives what the doctor finds by subject, with some settings changed."""
+    client = odd_server.client()
+    defaults: dict[str, str] = {}
+
+    def findings(**settings):
+        for name, value in ((name.replace("_", "-"), settings[name]) for name in settings):
+            defaults.setdefault(name, client.config_get(name)[name])
+            client.config_set(name, value)
+        status = main(["doctor", "--json", "--url", odd_server.url])
+        records = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+        return status, {record["subject"]: record for record in records}
+
+    yield findings
+    for name, value in defaults.items():
+        client.config_set(name, value)
+    client.close()
+
+
+def url_of(server, user, *rights):
+    """Give *user* these rights at a server, and return the URL with which to use them."""
+    with server.client() as client:
+        client.execute_command("ACL", "SETUSER", user, "on", ">pass-word", "~*", *rights)
+    return server.url.replace(":se-cret@", f"{user}:pass-word@")
+
+
+def test_doctor_finds_a_safe_server_well(findings):
+    status, found = findings(appendonly="yes", appendfsync="always", maxmemory_policy="noeviction")
+
+    assert status == 0, found
+    assert {record["mark"] for record in found.values()} <= {"ok", "note"}
+    assert found["persistence"]["means"] == "A crash loses nothing that was answered."
+    assert re.fullmatch(r"(Redis|Valkey) [\d.]+, standalone, up for .*", found["server"]["found"])
+
+
+@pytest.mark.parametrize(
+    ("settings", "subject", "word"),
+    [
+        ({"maxmemory_policy": "allkeys-lru"}, "eviction", "any key"),
+        ({"maxmemory_policy": "volatile-ttl"}, "eviction", "locks expire too"),
+        ({"appendonly": "no", "save": ""}, "persistence", "loses everything"),
+        ({"appendonly": "no", "save": "3600 1"}, "persistence", "last snapshot"),
+    ],
+)
+def test_doctor_finds_what_is_risky(findings, settings, subject, word):
+    status, found = findings(**settings)
+
+    assert (status, found[subject]["mark"]) == (1, "risk")
+    assert word in found[subject]["means"]
+
+
+def test_doctor_notes_what_a_crash_loses_and_who_is_idle(findings):
+    _, found = findings(appendonly="yes", appendfsync="everysec", timeout="60")
+
+    assert found["persistence"]["mark"] == "note"
+    assert "a second is lost" in found["persistence"]["means"]
+    assert "60 seconds" in found["time-outs"]["means"]
+
+
+def test_doctor_sees_when_memory_is_short_or_unlimited(findings):
+    _, found = findings(maxmemory="1", maxmemory_policy="noeviction")
+    assert found["memory"]["mark"] == "risk"
+
+    _, found = findings(maxmemory="0", maxmemory_policy="allkeys-lru")
+    assert found["eviction"]["mark"] == "ok"
+
+
+def test_doctor_knows_replicas(odd_server, capsys):
+    master = odd_server
+    config = {"replicaof": f"127.0.0.1 {master.port}", "masterauth": "se-cret"}
+    with RedisServer(config=config) as replica:
+        wait_until(lambda: replica.client().info("replication")["master_link_status"] == "up", 20)
+        assert main(["doctor", "--url", replica.url]) == 1
+        assert "this is a replica" in capsys.readouterr().out
+        main(["doctor", "--url", master.url])
+        assert "master with 1 replica, min-replicas-to-write 0" in capsys.readouterr().out
+
+
+def test_doctor_of_a_user_who_may_not_look_says_so(odd_server, capsys):
+    client = odd_server.client()
+    client.execute_command("ACL", "SETUSER", "ann", "on", ">pass-word", "~*", "+@all")
+    client.execute_command(
+        "ACL", "SETUSER", "ann", "-@admin", "-info", "-@scripting", "-@dangerous"
+    )
+    url = odd_server.url.replace(":se-cret@", "ann:pass-word@")
+
+    status = main(["doctor", "--json", "--url", url])
+
+    out = capsys.readouterr().out
+    found = {record["subject"]: record for record in map(json.loads, out.splitlines())}
+    assert status == 1
+    assert found["scripts"]["found"] == "this user may not run them"
+    hidden = {name for name, record in found.items() if record["mark"] == "?"}
+    assert hidden == {"eviction", "persistence", "time-outs", "connections", "rights"}
+    assert found["server"]["mark"] == "ok"
+    assert "pass-word" not in out
+
+
+def test_what_a_user_may_not_do_is_said_in_one_line(odd_server, capsys):
+    url = url_of(odd_server, "bob", "-@all", "+ping")
+
+    assert main(["ls", "--url", url]) == 1
+
+    assert re.fullmatch(r"pottery: the server says: .*scan.*\n", capsys.readouterr().err)
+
+
+# --- bench
+
+
+def test_bench_measures_and_leaves_nothing(redis, records):
+    found = records("bench", "--seconds", "0.3")
+
+    assert len(found) == 14
+    assert all(0 < record["p50"] <= record["p99"] for record in found)
+    assert all(record["per_second"] > 0 for record in found)
+    assert redis.keys() == []
+
+
+def test_bench_that_is_interrupted_leaves_nothing(redis, server):
+    with command("bench", "--seconds", "10", url=server.url) as process:
+        wait_until(lambda: redis.dbsize() > 0, 30)
+        process.send_signal(signal.SIGINT)
+        out, _ = process.communicate(timeout=30)
+
+    assert process.returncode == 130
+    assert redis.keys() == []
+    assert b"Traceback" not in out
+
+
+def test_bench_goes_on_without_what_is_not_allowed(odd_server, capsys):
+    client = odd_server.client()
+    client.execute_command(
+        "ACL", "SETUSER", "eve", "on", ">pass-word", "~*", "+@all", "-@scripting"
+    )
+    url = odd_server.url.replace(":se-cret@", "eve:pass-word@")
+
+    assert main(["bench", "--seconds", "0.2", "--json", "--url", url]) == 0
+
+    found = {
+        record["operation"]: record
+        for record in map(json.loads, capsys.readouterr().out.splitlines())
+    }
+    assert "error" in found["with lock"]
+    assert found["d[k]"]["per_second"] > 0
+
+
+# --- clusters
+
+
+def test_commands_look_at_all_masters_of_a_cluster(cluster, cluster_redis, capsys):
+    names = [f"list {number}" for number in range(30)]
+    for name in names:
+        RedisList([1], redis=cluster_redis, key=name)
+    RedisSimpleQueue(redis=cluster_redis, key="queue").put(1)
+
+    assert main(["ls", "--json", "--url", cluster.url]) == 0
+    found = {json.loads(line)["key"] for line in capsys.readouterr().out.splitlines()}
+    assert found == {*names, "queue"}
+
+    assert [main(["show", name, "--url", cluster.url]) for name in names[:5]] == [0] * 5
+    main(["doctor", "--url", cluster.url])
+    assert "ok, 3 masters, 16384 of 16384 slots" in capsys.readouterr().out
+    assert main(["bench", "--seconds", "0.2", "--url", cluster.url]) == 0
+    assert "with lock" not in capsys.readouterr().out
+
+
+# --- the command
+
+
+def test_command_is_a_module_and_a_script(redis, server):
+    RedisList([1], redis=redis, key="l")
+
+    with command("ls", url=server.url) as process:
+        out, err = process.communicate(timeout=60)
+
+    assert (process.returncode, err) == (0, b"")
+    assert out.decode().splitlines()[1].split("  ")[0] == "l"
+
+
+@pytest.mark.parametrize("arguments", [[], ["ls"], ["show"], ["locks"], ["doctor"], ["bench"]])
+def test_help_fits_a_terminal_and_has_examples(arguments, capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "80")
+
+    with pytest.raises(SystemExit, match="0"):
+        main([*arguments, "--help"])
+
+    lines = capsys.readouterr().out.splitlines()
+    assert max(map(len, lines)) <= 80
+    assert not arguments or "examples:" in lines
+
+
+@pytest.mark.parametrize("arguments", [[], ["what"], ["show"], ["show", "k", "--limit", "-1"]])
+def test_mistakes_in_arguments_are_refused(arguments, capsys):
+    with pytest.raises(SystemExit, match="2"):
+        main(arguments)
+    assert "usage: pottery" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("name", ["ls", "locks", "doctor", "bench"])
+def test_server_that_is_away_is_told_in_one_line(name, capsys):
+    assert main([name, "--url", "redis://ann:se-cret@127.0.0.1:1"]) == 2
+
+    assert capsys.readouterr().err == "pottery: cannot use 127.0.0.1:1: Connection refused.\n"
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "redis://:se-cr/et@localhost",
+        "redis://:se-cret@localhost:port",
+        "http://:se-cret@localhost",
+        "redis://ann:se-cret@[::1",
+        "se-cret",
+    ],
+)
+def test_secrets_of_a_wrong_url_are_not_shown(url, capsys):
+    assert main(["ls", "--url", url]) == 2
+    printed = capsys.readouterr()
+    assert "se-cr" not in printed.out + printed.err
+
+
+def test_wrong_password_is_told_without_it(odd_server, capsys):
+    url = odd_server.url.replace("se-cret", "wrong-one")
+
+    assert main(["ls", "--url", url]) == 2
+
+    assert re.fullmatch(r"pottery: cannot use 127.0.0.1:\d+: .*\n", capsys.readouterr().err)
+
+
+def test_url_may_ask_for_what_changes_replies(redis, server, run, records):
+    RedisDict(a=1, redis=redis, key="d")
+    url = f"{server.url}?decode_responses=True&protocol=3"
+
+    assert records("show", "d", url=url) == [{"key": "a", "value": 1}]
+
+
+def test_nobody_who_reads_on_is_no_error(redis, server):
+    RedisList(range(100_000), redis=redis, key="l")
+
+    with command("show", "l", "--limit", "0", url=server.url) as process:
+        process.stdout.readline()
+        process.stdout.close()
+        assert process.wait(60) == 141
+        assert process.stderr.read() == b""
+
+
+def test_ctrl_c_is_no_error(redis, server):
+    with redis.pipeline(transaction=False) as pipeline:
+        for number in range(100_000):
+            pipeline.set(f"text {number}", number)
+        pipeline.execute()
+
+    with command("ls", url=server.url) as process:
+        process.stdout.readline()
+        process.send_signal(signal.SIGINT)
+        _, err = process.communicate(timeout=60)
+
+    assert (process.returncode, err) == (130, b"")
+
+
+def in_terminal(*arguments, url, columns, **environment):
+    """Run the command in a terminal, and return what it shows there."""
+    master, slave = pty.openpty()
+    fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("HHHH", 24, columns, 0, 0))
+    program = [sys.executable, "-m", "pottery", *arguments]
+    given = {**os.environ, "REDIS_URL": url, "TERM": "xterm", "PYTHONIOENCODING": "utf-8"}
+    with subprocess.Popen(
+        program, env={**given, **environment}, stdin=slave, stdout=slave, stderr=slave
+    ) as process:
+        os.close(slave)
+        shown = b""
+        with suppress(OSError):  # at the end
+            while piece := os.read(master, 65536):
+                shown += piece
+        process.wait(60)
+    os.close(master)
+    return shown.decode()
+
+
+def test_terminal_gets_colours_and_lines_that_fit(redis, server):
+    RedisList(["日本" * 100, "x" * 300], redis=redis, key="a long name " * 10)
+
+    coloured = in_terminal("ls", url=server.url, columns=80)
+    assert "\x1b[1m" in coloured
+
+    for arguments in (["ls"], ["show", "a long name " * 10], ["doctor"]):
+        shown = in_terminal(*arguments, url=server.url, columns=80, NO_COLOR="1")
+        assert "\x1b[1m" not in shown
+        lines = shown.replace("\r\x1b[K", "").splitlines()
+        table = lines[1:] if arguments[0] == "show" else lines
+        assert max(map(width, table)) <= 80
+
+
+# --- what the documentation shows
+
+
+def console(page):
+    """Return the commands of a page, and what it says that they print."""
+    for block in re.findall(r"```console\n\$ pottery (.*?)```", page, re.DOTALL):
+        line, _, output = block.partition("\n")
+        yield shlex.split(line), output
+
+
+def without_numbers(text):
+    """Return what of *text* does not depend on the time: tokens, numbers and blanks are alike."""
+    text = re.sub(r"\b[0-9a-f]{40}\b", "TOKEN", text)
+    return re.sub(r"[ \d.,]+", " ", text).splitlines()
+
+
+def test_documentation_shows_what_the_command_prints(redis, run):
+    page = DOCUMENTATION.read_text(encoding="utf-8")
+    names = {**vars(pottery), "redis": redis}
+    test = doctest.DocTestParser().get_doctest(page, names, "command.md", None, 0)
+    assert doctest.DocTestRunner().run(test, clear_globs=False).failed == 0
+
+    for arguments, expected in console(page):
+        _, out, err = run(*arguments)
+        if arguments[0] not in ("doctor", "bench"):  # which depend on more than the data
+            assert without_numbers(out + err) == without_numbers(expected)
+
+
+# --- what is shown
+
+
+def test_texts_are_cut_by_their_width_in_a_terminal():
+    assert (width("日本"), width("é"), width("e\u0301")) == (4, 1, 1)
+    assert (cut("日本日本", 5), cut("abc", 3), cut("abcd", 3)) == ("日本…", "abc", "ab…")
+    assert pad("日", 4) == "日  "
+
+
+def test_amounts_are_written_for_people():
+    assert [memory(n) for n in (0, 1023, 1024, 5 * 2**20, 3 * 2**40, 5 * 2**50)] == [
+        *("0 B", "1023 B", "1.0 KB", "5.0 MB", "3.0 TB", "5120.0 TB")
+    ]
+    assert [duration(s) for s in (None, 0.5, 59, 60, 3600, 90_061)] == [
+        *("-", "500ms", "59s", "1m 0s", "1h 0m", "1d 1h")
+    ]
+    assert plain("a\u202eb\t".encode()) == r"a\u202eb\t"
