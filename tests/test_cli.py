@@ -291,7 +291,7 @@ def test_show_queue_begins_with_what_came_back(redis, records, run):
     queue = RedisSimpleQueue(redis=redis, key="q")
     queue.put("first")
     queue.put("second")
-    entry = redis.xrange("q", count=1)[0][0].decode()
+    entry = records("show", "q", "--limit", "1")[0]["id"]
     time, count = entry.split("-")
     redis.zadd("q~returned", {f"{time:0>20}-{count:0>20}:" + '"first"': 0})
     redis.xdel("q", entry)
