@@ -1,5 +1,7 @@
 """Python's own containers and primitives, with their state in Redis."""
 
+import logging
+
 from pottery._json import PotteryEncoder
 from pottery.bloom import AIOBloomFilter, BloomFilter
 from pottery.cache import redis_cache
@@ -32,6 +34,9 @@ from pottery.set import AIORedisSet, RedisSet
 from pottery.timer import ContextTimer
 
 __version__ = "4.0.0.dev0"
+
+# Warnings are for who has set logging up; without that, Python would print them.
+logging.getLogger("pottery").addHandler(logging.NullHandler())
 
 __all__ = [
     "AIOBloomFilter",

@@ -33,7 +33,7 @@ TIERS = [
     {"bloom", "deque", "dict", "hyperloglog", "list"},
     {"cache", "counter", "ordered", "testing._locks"},
     {"__init__", "testing"},
-    {"testing.plugin"},
+    {"otel", "testing.plugin"},
     {"_cli._screen", "_cli._server"},
     {"_cli._keys"},
     {"_cli._bench", "_cli._doctor", "_cli._locks", "_cli._ls"},
@@ -104,7 +104,7 @@ socket.socket.connect = refuse
 import pottery
 assert (json.dumps, json.JSONEncoder.default) == (dumps, default)
 assert threading.active_count() == 1
-assert not {"pottery.testing", "pottery._cli"} & set(sys.modules)
+assert not {"pottery.testing", "pottery._cli", "pottery.otel"} & {*sys.modules}
 """
     subprocess.run([sys.executable, "-c", program], check=True)
 
