@@ -18,7 +18,7 @@ import sys
 from contextlib import contextmanager
 from functools import wraps
 from time import perf_counter
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from opentelemetry import metrics, trace
 from opentelemetry.trace import SpanKind, StatusCode
@@ -127,7 +127,9 @@ def _name(front: Front) -> str:
         variables = frame.f_locals
         name = getattr(variables.get("make"), "__name__", frame.f_code.co_name)
         name = _ITERATORS.get(name, name)
-        kind = type(variables["self"]) if "self" in variables else variables.get("cls")
+        kind: Any = variables.get("cls")
+        if "self" in variables:
+            kind = cast("Any", type(variables["self"]))
         if kind and (not name.startswith("_") or name.startswith("__")):
             called = f"{kind.__name__}.{name}"
         frame = frame.f_back

@@ -348,6 +348,36 @@ def test_show_marks_what_cannot_be_decoded(redis, run, records):
     ]
 
 
+def test_what_is_broken_beside_others_is_shown(redis, run, records):
+    many = "9" * 10_000
+    redis.xadd("q", {"item": UNREADABLE})
+    redis.zadd("q~returned", {"": 0, "x": 1, "-:1": 2, UNREADABLE: 3, many: 4})
+    redis.set("nextid:ids", many)
+    redis.set("nextid:others", UNREADABLE)
+    redis.set("redlock:lock", UNREADABLE)
+    redis.set("redlock:lock~fence", many)
+    redis.set("redlock:lock~waiting", "no sorted set")
+    redis.rpush("redlock:list", 1)
+
+    for name in ("q", "q~returned", "ids", "others", "lock", "redlock:list"):
+        status, out, _ = run("show", name)
+        assert (status, "\x1b" in out) == (0, False)
+        assert records("show", name)
+    assert len(records("show", "q")) == 6
+    assert {record["lock"] for record in records("locks")} == {"lock"}
+    assert run("ls", "--all")[0] == 0
+
+
+@pytest.mark.parametrize("depth", [10, 300, *range(940, 1000, 5), 100_000])
+@pytest.mark.parametrize("brackets", ["[]", ('{"a":', "}")])
+def test_show_survives_any_depth(redis, run, depth, brackets):
+    opening, closing = brackets
+    redis.rpush("l", opening * depth + "1" + closing * depth)
+
+    assert run("show", "l")[0] == 0
+    assert run("show", "l", "--json", "--full")[0] == 0
+
+
 def test_show_cuts_long_values_unless_asked_for_all(redis, run, records):
     RedisList(["x" * 5000], redis=redis, key="l")
 

@@ -299,12 +299,12 @@ def _of_scripts(facts: Facts) -> Iterator[Finding]:
         facts.server.ask("EVAL", "return 1", "0")
     except NoPermissionError:
         means = (
-            "Queues, locks, IDs and caches need them, and so do operations that are more than one "
-            "command; those of one command work. Allow this user EVAL and EVALSHA."
+            "Queues, locks, IDs and most caches need them, and so do operations that are more than "
+            "one command; those of one command work. Allow this user EVAL and EVALSHA."
         )
         yield Finding(RISKY, "scripts", "this user may not run them", means)
     except ResponseError as error:
-        means = "Queues, locks, IDs and caches need scripts."
+        means = "Queues, locks, IDs and most caches need scripts."
         yield Finding(RISKY, "scripts", f"cannot be run: {reason(error)}", means)
     else:
         yield Finding(OK, "scripts", "this user may run them")

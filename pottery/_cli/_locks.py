@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import re
 from collections import Counter
 from itertools import chain
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from pottery._cli._keys import LOCK, owner_of
 from pottery._cli._screen import Column, Line, Table, duration, exact, plain
-from pottery._cli._server import PAGE, first_of
+from pottery._cli._server import PAGE, first_of, whole
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -144,8 +143,7 @@ def _questions(name: bytes, now: str) -> Iterable[Command]:
 def _vote(replies: list[Any]) -> Vote:
     token, left, waiting, fence = (first_of([reply]) for reply in replies)
     seconds = left / 1000 if left is not None and left >= 0 else None
-    number = int(fence) if re.fullmatch(rb"\d+", fence or b"") else 0
-    return Vote(token, seconds, waiting or 0, number)
+    return Vote(token, seconds, waiting or 0, whole(fence) or 0)
 
 
 def _line(lock: Lock) -> Line:

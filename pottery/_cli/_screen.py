@@ -61,7 +61,12 @@ class Screen:
 
     def record(self, record: dict[str, Any]) -> None:
         """Print a line of JSON."""
-        self.write(dumps(record))
+        try:
+            text = dumps(record)
+        except RecursionError:  # nested as deeply as Python just manages to read
+            nested = [name for name, value in record.items() if isinstance(value, (list, dict))]
+            text = dumps({**record, **dict.fromkeys(nested), "undecodable": nested})
+        self.write(text)
 
     def note(self, text: str) -> None:
         """Print what is about the result and no part of it."""

@@ -168,6 +168,14 @@ def info(text: bytes) -> dict[str, str]:
     return {name: value for name, colon, value in lines if colon}
 
 
+def whole(digits: bytes | None) -> int | None:
+    """Return the number that *digits* are, None if they are none, or more than Python reads."""
+    try:
+        return int(digits) if digits and digits.isdigit() else None
+    except ValueError:
+        return None
+
+
 def first_of(replies: Iterable[Any], default: Any = None) -> Any:
     """Return the first reply, or *default* if there is none or it is an error."""
     reply = next(iter(replies), default)

@@ -10,7 +10,7 @@ from pottery._cli._keys import COMPANION, ID, LOCK, described, is_call
 from pottery._cli._locks import show_locks_at
 from pottery._cli._ls import size
 from pottery._cli._screen import Column, Line, Table, cut, duration, exact, memory, plain
-from pottery._cli._server import PAGE, Trouble, pairs
+from pottery._cli._server import PAGE, Trouble, pairs, whole
 from pottery._json import decode, freeze
 
 if TYPE_CHECKING:
@@ -161,19 +161,19 @@ class View:
         for member in members or ():
             entry, _, raw = member.partition(b":")
             time, _, count = entry.partition(b"-")
-            yield self._entry(time.lstrip(b"0") + b"-" + (count.lstrip(b"0") or b"0"), [b"", raw])
+            yield self._entry(b"-".join(part.lstrip(b"0") or b"0" for part in (time, count)), [raw])
 
     def _entry(self, entry: bytes, fields: list[bytes]) -> Line:
         raw = fields[1] if len(fields) == 2 else b" ".join(fields)
-        seconds = int(entry.partition(b"-")[0] or 0) / 1000
-        return _line({"id": entry.decode()}, _time(seconds), item=self._decoded(raw))
+        return _line({"id": exact(entry)}, _time(entry), item=self._decoded(raw))
 
     def _string(self, _: int) -> Iterator[Line]:
         """Yield what can be told of a string."""
         name = self.key.name
         if self.key.kind == "ids":
             last = self.server.ask("GET", name)
-            number = int(last) if last.isdigit() else exact(last)
+            known = whole(last)
+            number = exact(last) if known is None else known
             yield Line({"last_id": number}, ("last ID", plain(last)))
         elif self.key.kind == "hyperloglog":
             count = self.server.ask("PFCOUNT", name)
@@ -219,9 +219,11 @@ def _line(record: dict[str, Any], *cells: str, **elements: Element) -> Line:
     return Line({**record, **values, **marks}, (*cells, *shown))
 
 
-def _time(seconds: float) -> str:
+def _time(entry: bytes) -> str:
+    """Return when an entry of a queue was put, as its name has it."""
     try:
-        moment = datetime.fromtimestamp(seconds, timezone.utc)
+        milliseconds = int(entry.partition(b"-")[0])
+        moment = datetime.fromtimestamp(milliseconds / 1000, timezone.utc)
     except (OverflowError, ValueError, OSError):
         return "?"
     return moment.isoformat(" ", "milliseconds")[:23]
