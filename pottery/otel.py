@@ -20,14 +20,18 @@ from functools import wraps
 from time import perf_counter
 from typing import TYPE_CHECKING, Any, cast
 
-from opentelemetry import metrics, trace
-from opentelemetry.trace import SpanKind, StatusCode
 from redis.exceptions import ResponseError
 
 import pottery
 from pottery._plan import Async, Op, Pause, Sync
 from pottery._poll import FAILURES
 from pottery.exceptions import DecodeError, PrimitiveError
+
+try:
+    from opentelemetry import metrics, trace
+    from opentelemetry.trace import SpanKind, StatusCode
+except ImportError as error:
+    raise ImportError("pottery.otel needs opentelemetry: pip install 'pottery[otel]'") from error
 
 if TYPE_CHECKING:
     from collections.abc import Generator

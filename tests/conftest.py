@@ -50,7 +50,7 @@ WIRES: dict[str, dict[str, Any]] = {
 }
 # For the long suites that say little about the wire, those two that differ in everything.
 CORNERS = ["resp2", "resp3-decoded"]
-LONG = {"test_conformance", "test_costs", "test_cpython"}
+LONG = {"test_conformance", "test_costs", "test_cpython", "test_otel"}
 # redis-py 8 can be asked for one shape of replies, whatever the protocol.
 UNIFIED: dict[str, dict[str, Any]] = {
     "resp2-unified": {"protocol": 2, "legacy_responses": False},
@@ -72,7 +72,11 @@ ONE_SERVER = {
     "test_bloom::test_bitmap_is_that_of": "writes two keys by a command of its own",
     "test_cache::test_interrupted_": "looks for keys beside the cache",
     "test_interrupts::": "its programs make clients of one server",
+    "test_logging::test_busy": "takes a lock, whose masters are servers",
     "test_nextid": "masters are servers, not clusters",
+    "test_otel::test_names_are": "masters are servers, not clusters",
+    "test_otel::test_operation_is": "names the address of one server",
+    "test_otel::test_waiting_for_a_lock": "masters are servers, not clusters",
     "test_queue::test_command_that_comes_again": "names keys beside the queue",
     "test_queue::test_give_back_is_done_once": "names keys beside the queue",
     "test_queue::test_idle_consumer": "counts the commands that one server ran",
