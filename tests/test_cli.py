@@ -20,6 +20,8 @@ from pathlib import Path
 
 import pytest
 from clients import wait_until
+from redis.exceptions import ResponseError
+from redis.exceptions import TimeoutError as RedisTimeoutError
 
 import pottery
 from pottery import (
@@ -38,7 +40,18 @@ from pottery import (
 )
 from pottery._cli import main
 from pottery._cli._keys import owner_of
-from pottery._cli._screen import cut, duration, memory, pad, plain, width
+from pottery._cli._screen import (
+    Column,
+    Line,
+    Screen,
+    Table,
+    cut,
+    duration,
+    memory,
+    pad,
+    plain,
+    width,
+)
 from pottery.testing import RedisServer
 
 DOCUMENTATION = Path(__file__).parents[1] / "docs" / "command.md"
@@ -539,6 +552,37 @@ def test_doctor_notes_what_a_crash_loses_and_who_is_idle(findings):
     assert "60 seconds" in found["time-outs"]["means"]
 
 
+@pytest.mark.parametrize(
+    ("settings", "subject", "word"),
+    [
+        ({"appendonly": "yes", "appendfsync": "no"}, "persistence", "30 seconds"),
+        ({"tcp-keepalive": "0"}, "time-outs", "vanished"),
+    ],
+)
+def test_doctor_notes_what_is_to_be_known(findings, settings, subject, word):
+    _, found = findings(**settings)
+
+    assert found[subject]["mark"] == "note"
+    assert word in found[subject]["means"]
+
+
+def test_doctor_of_a_server_without_scripts_and_with_few_connections(capsys):
+    config = {"rename-command": 'EVAL ""', "maxclients": 1}
+    with RedisServer(config=config) as server:
+        # The connection by which the server was found to answer may not be closed there yet.
+        wait_until(lambda: main(["doctor", "--url", server.url]) == 1, 20)
+
+    out = capsys.readouterr().out
+    assert re.search(r"RISK  connections   1 of 1, of which 0 wait", out)
+    assert re.search(r"RISK  scripts       cannot be run: .*unknown command", out)
+
+
+def test_doctor_recommends_hiredis(findings, monkeypatch):
+    monkeypatch.setattr("pottery._cli._doctor.HIREDIS_AVAILABLE", False)
+
+    assert findings()[1]["client"]["mark"] == "note"
+
+
 def test_doctor_sees_when_memory_is_short_or_unlimited(findings):
     _, found = findings(maxmemory="1", maxmemory_policy="noeviction")
     assert found["memory"]["mark"] == "risk"
@@ -740,6 +784,36 @@ def test_ctrl_c_is_no_error(redis, server):
     assert (process.returncode, err) == (130, b"")
 
 
+@pytest.mark.parametrize(
+    ("error", "status", "said"),
+    [
+        (KeyboardInterrupt(), 130, ""),
+        (ConnectionError("gone"), 2, "pottery: the connection failed: gone\n"),
+        (RedisTimeoutError("too slow"), 2, "pottery: the connection failed: too slow\n"),
+        (ResponseError("OOM\nand more"), 1, "pottery: the server says: OOM\n"),
+    ],
+)
+def test_what_happens_on_the_way_is_told_in_one_line(run, monkeypatch, error, status, said):
+    def fail(*_):
+        raise error
+
+    monkeypatch.setattr("pottery._cli.examine", fail)
+
+    assert run("doctor") == (status, "", said)
+
+
+def test_server_at_a_socket_is_named_by_its_path(capsys):
+    with RedisServer(unix_socket=True) as server:
+        assert main(["ls", "--url", server.url]) == 0
+        assert capsys.readouterr().err == f"no key of {server.path} matches *\n"
+
+
+def test_server_of_a_cluster_that_is_away_is_told(cluster, capsys):
+    away = cluster.url.rpartition(":")[0] + ":1"
+    assert main(["ls", "--url", away]) == 2
+    assert capsys.readouterr().err.startswith("pottery: cannot use 127.0.0.1:1: ")
+
+
 def in_terminal(*arguments, url, columns, **environment):
     """Run the command in a terminal, and return what it shows there."""
     master, slave = pty.openpty()
@@ -808,6 +882,51 @@ def test_texts_are_cut_by_their_width_in_a_terminal():
     assert (width("日本"), width("é"), width("e\u0301")) == (4, 1, 1)
     assert (cut("日本日本", 5), cut("abc", 3), cut("abcd", 3)) == ("日本…", "abc", "ab…")
     assert pad("日", 4) == "日  "
+
+
+def test_table_is_cut_to_fit_and_keeps_its_columns(capsys):
+    screen = Screen()
+    screen.width = 24
+    table = Table(screen, [Column("NAME", shrinks=True), Column("SIZE", is_right=True)])
+    table.show([Line({}, ("a name that is too long", "7"))])
+    table.show([Line({}, ("short", "123456789"))])
+
+    assert capsys.readouterr().out.splitlines() == [
+        "NAME                SIZE",
+        "a name that is to…     7",
+        "short          123456789",
+    ]
+
+
+def test_table_does_not_vanish_in_a_tiny_terminal(capsys):
+    screen = Screen()
+    screen.width = 5
+    Table(screen, [Column("NAME", shrinks=True)]).show([Line({}, ("a" * 20,))])
+    Table(screen, [Column("A", shrinks=True), Column("B")]).show([Line({}, ("a" * 20, "b"))])
+
+    assert capsys.readouterr().out.splitlines() == ["NAME", "aaaa…", "A      B", "aaaa…  b"]
+
+
+def test_colours_are_for_terminals_that_want_them(monkeypatch, capsys):
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.delenv("NO_COLOR", raising=False)
+    assert Screen().paint("x", "red") == "\x1b[1;31mx\x1b[0m"
+
+    for name, value in (("NO_COLOR", "1"), ("TERM", "dumb")):
+        with monkeypatch.context() as one:
+            one.setenv(name, value)
+            assert Screen().paint("x", "red") == "x"
+
+    screen = Screen()
+    screen.progress("1,000 keys so far ...")
+    screen.write("found")
+    printed = capsys.readouterr()
+    assert (printed.out, printed.err) == (
+        "found\n",
+        "\r\x1b[K1,000 keys so far ...\r\x1b[K",
+    )
 
 
 def test_amounts_are_written_for_people():

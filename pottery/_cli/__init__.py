@@ -125,7 +125,7 @@ are left out. Sizes are in elements, or in bytes; a TTL of - is for ever."""
   pottery ls 'session:*'          those that match, as in Redis: * ? [abc]
   pottery ls --sort size | head   the largest
   pottery ls --json | jq -r 'select(.ttl == null) | .key'"""
-    parser = _command(subparsers, "ls", _ls, about, examples)
+    parser = _command(subparsers, "ls", _run_ls, about, examples)
     parser.add_argument("pattern", nargs="?", default="*", metavar="PATTERN")
     parser.add_argument("--all", action="store_true", help="also keys that belong to others")
     parser.add_argument(
@@ -133,7 +133,7 @@ are left out. Sizes are in elements, or in bytes; a TTL of - is for ever."""
     )
 
 
-def _ls(screen: Screen, arguments: Arguments) -> int:
+def _run_ls(screen: Screen, arguments: Arguments) -> int:
     servers = Servers(arguments.url)
     pattern = os.fsencode(arguments.pattern)
     return list_keys(screen, servers, pattern, shows_all=arguments.all, order=arguments.sort)
@@ -150,7 +150,7 @@ first."""
   pottery show cart:42
   pottery show cart:42 --limit 0 --json > cart.jsonl   all of it
   pottery show printer                                 the lock of that name"""
-    parser = _command(subparsers, "show", _show, about, examples)
+    parser = _command(subparsers, "show", _run_show, about, examples)
     parser.add_argument("key", metavar="KEY")
     parser.add_argument(
         "--limit", type=_count, default=100, help="how many elements, 0 for all (100)", metavar="N"
@@ -158,7 +158,7 @@ first."""
     parser.add_argument("--full", action="store_true", help="do not cut long values")
 
 
-def _show(screen: Screen, arguments: Arguments) -> int:
+def _run_show(screen: Screen, arguments: Arguments) -> int:
     servers, key = Servers(arguments.url), os.fsencode(arguments.key)
     return show(screen, servers, key, limit=arguments.limit, is_full=arguments.full)
 
@@ -173,13 +173,13 @@ is what a majority keeps it for. With several masters, name them all."""
   pottery locks
   pottery locks 'print*' --json
   pottery locks --masters redis://one redis://two redis://three"""
-    parser = _command(subparsers, "locks", _locks, about, examples)
+    parser = _command(subparsers, "locks", _run_locks, about, examples)
     parser.add_argument("pattern", nargs="?", default="*", metavar="PATTERN")
     parser.add_argument("--masters", nargs="+", metavar="URL", help="the servers, instead of --url")
     parser.add_argument("--full", action="store_true", help="do not cut long tokens")
 
 
-def _locks(screen: Screen, arguments: Arguments) -> int:
+def _run_locks(screen: Screen, arguments: Arguments) -> int:
     tried = [_tried(url) for url in arguments.masters or [arguments.url]]
     troubles = [one for one in tried if isinstance(one, Trouble)]
     masters = [server for one in tried if isinstance(one, Servers) for server in one.all]
@@ -206,10 +206,10 @@ and makes the exit status 1; ? is what this user may not look at."""
     examples = """\
   pottery doctor
   pottery doctor --json | jq 'select(.mark == "risk")'"""
-    _command(subparsers, "doctor", _doctor, about, examples)
+    _command(subparsers, "doctor", _run_doctor, about, examples)
 
 
-def _doctor(screen: Screen, arguments: Arguments) -> int:
+def _run_doctor(screen: Screen, arguments: Arguments) -> int:
     return examine(screen, Servers(arguments.url))
 
 
@@ -222,13 +222,13 @@ call at a time: several get more done. The server is busy meanwhile."""
     examples = """\
   pottery bench
   pottery bench --seconds 10 --json"""
-    parser = _command(subparsers, "bench", _bench, about, examples)
+    parser = _command(subparsers, "bench", _run_bench, about, examples)
     parser.add_argument(
         "--seconds", type=_seconds, default=3.0, help="how long, about, up to 60 (3)", metavar="S"
     )
 
 
-def _bench(screen: Screen, arguments: Arguments) -> int:
+def _run_bench(screen: Screen, arguments: Arguments) -> int:
     return bench(screen, Servers(arguments.url), arguments.seconds)
 
 
