@@ -469,6 +469,8 @@ def test_locks_counts_who_waits(redis, server, records):
 def test_locks_of_many_masters_go_by_their_majority(masters, five_servers, capsys):
     urls = [server.url for server in five_servers[:3]]
     with Redlock(key="printer", masters=masters[:3]) as lock:
+        # Two of the three suffice for the lock; the third may take a little longer.
+        wait_until(lambda: all(master.exists("redlock:printer") for master in masters[:3]), 20)
         masters[0].delete("redlock:printer")
         masters[0].set("redlock:torn", "one")
         assert main(["locks", "--json", "--masters", *urls]) == 0

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 # Seconds to connect, and those for one reply.
 _CONNECT, _REPLY = 5, 30
 # Options of a URL that would change what replies look like.
-_OURS = {"decode_responses", "encoding", "encoding_errors", "protocol"}
+_OURS = {"decode_responses", "encoding", "encoding_errors", "legacy_responses", "protocol"}
 PAGE = 1000
 # What redis-py puts before what it was told.
 _WHERE = re.compile(r"Error -?\d+ (?:while )?connecting to .*?\. ")
