@@ -48,6 +48,8 @@ if TYPE_CHECKING:
 FAILURES = (RedisError, OSError)
 # Free lines that are kept for each pool.
 _MOST_FREE = 64
+# Lines that are kept for each pool although nobody hears the replies.
+_MOST_LINGERING = 16
 # Lines that are opened to one server at a time, and how many may wait for their turn.
 _MOST_DIALLING = 8
 _MOST_WAITING = 10_000
@@ -142,6 +144,9 @@ class Line:
         """Return whether so much time has passed that the server may have hung up."""
         return monotonic() - self.free_since > _STILL_GOOD
 
+    def is_by_tls(self) -> bool:
+        return isinstance(self.connection, (redis.SSLConnection, redis.asyncio.SSLConnection))
+
     def take(self) -> None:
         """Take over from who minds the line while it is kept."""
         minder, self.minder = self.minder, None
@@ -177,6 +182,7 @@ class _Store:
     def __init__(self) -> None:
         self.process = os.getpid()
         self.free: deque[Line] = deque()
+        self.lingering: deque[Line] = deque()
         self.tasks: set[asyncio.Task[Any]] = set()
         self.shunned_until = 0.0
         self.failure: Exception = Unanswered()
@@ -202,8 +208,9 @@ class _Store:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
-        while self.free:
-            await hang_up(self.free.pop().connection)
+        for lines in (self.free, self.lingering):
+            while lines:
+                await hang_up(lines.pop().connection)
 
     def fail(self, began: float, seconds: float, failure: Exception) -> None:
         """Leave the server alone for as long as it was waited for in vain."""
@@ -212,6 +219,17 @@ class _Store:
         self.failure = failure
         if took < 2 * seconds:  # else it was this process or event loop that was away
             self.shunned_until = now + took
+
+    def give_up(self, line: Line, poll: Poll) -> Iterable[Line]:
+        """Return what to hang up in place of *line*, whose replies nobody waits for any more.
+
+        By TLS a server reads one command after the other, and no more of them once it cannot answer
+        one. So a line over which somebody insists stays open, the longest one of many excepted.
+        """
+        if not (poll.insist and line.is_by_tls()):
+            return [line]
+        self.lingering.append(line)
+        return [self.lingering.popleft()] if len(self.lingering) > _MOST_LINGERING else []
 
     def put_back(self, line: Line) -> bool:
         """Keep *line* for the next poll; return whether there was room for it."""
@@ -478,7 +496,8 @@ class _Blocking(_Counting):
             elif self.poll.keep:
                 self.poll.lines[client] = line
             else:
-                line.connection.disconnect()
+                for one in _store(client).give_up(line, self.poll):
+                    one.connection.disconnect()
         if self.dialling:
             self.dialling.leave()
         if self.broken and self.poll.insist:
@@ -716,7 +735,8 @@ class _Awaiting(_Counting):
                 elif self.poll.keep:
                     await _keep(client, line, self.poll)
                 else:
-                    await hang_up(line.connection)
+                    for one in (await _loop_store(client)).give_up(line, self.poll):
+                        await hang_up(one.connection)
 
 
 async def _line(client: Any, poll: Poll) -> Line:
