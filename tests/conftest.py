@@ -105,6 +105,7 @@ TCP = {
     "test_otel::": "hears of operations, and not of ways to a server",
     "test_redlock::test_far_masters": "puts a proxy in front, which speaks TCP",
     "test_redlock::test_lost_replies": "puts a proxy in front, which speaks TCP",
+    "test_redlock::test_lost_reply_of": "puts a proxy in front, which speaks TCP",
     "test_redlock::test_one_server_twice": "names a server by another host",
     "test_redlock::test_slow_network": "puts a proxy in front, which speaks TCP",
 }
