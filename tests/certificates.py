@@ -5,6 +5,10 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING
 
+import pytest
+
+from pottery.testing import RedisServer, executable
+
 if TYPE_CHECKING:
     from pathlib import Path
 
@@ -18,3 +22,15 @@ def certified(folder: Path) -> dict[str, str]:
     certificate.cert_chain_pems[0].write_to_path(folder / "certificate.pem")
     names = {"cert": "certificate", "key": "key", "ca-cert": "authority"}
     return {f"tls-{name}-file": str(folder / f"{file}.pem") for name, file in names.items()}
+
+
+def server_with_tls(config: dict[str, str]) -> RedisServer:
+    """Return a server that has been started; skip the test if there is none with TLS."""
+    server = RedisServer(config=config)
+    try:
+        server.start()
+    except RuntimeError as error:
+        if "TLS support" not in str(error) and "'tls-" not in str(error):
+            raise
+        pytest.skip(f"{executable()} was built without TLS")
+    return server

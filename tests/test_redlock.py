@@ -21,6 +21,7 @@ import clients
 import pytest
 import redis as redis_py
 import redis.asyncio as asynchronous
+from certificates import certified, server_with_tls
 from clients import close, killed, opened, seconds, stopped, wait_until
 from redis.exceptions import NoPermissionError, ResponseError
 
@@ -574,6 +575,22 @@ def test_minority_that_hangs_changes_nothing_and_no_key_is_left_behind(colour, f
             assert seconds(lambda lock=lock: colour.run(lock.release())) < 1
     clients = [server.client() for server in five_servers]
     wait_until(lambda: colour.rest(0.01) or holders(clients) == [None] * 5)
+
+
+@pytest.mark.parametrize("kind", [Blocking, Awaiting])
+def test_lock_is_given_back_by_tls_at_a_master_that_hung(kind, tmp_path):
+    config = certified(tmp_path)
+    with ExitStack() as stack:
+        servers = [stack.enter_context(server_with_tls(config)) for _ in range(3)]
+        colour = stack.enter_context(opened(kind, servers))
+        colour.run(colour.lock(key="warm up").acquire())
+        with stopped(servers[0]):
+            lock = colour.lock()
+            colour.run(lock.acquire())
+            colour.run(lock.extend())
+            colour.run(lock.release())
+        clients = [stack.enter_context(server.client()) for server in servers]
+        wait_until(lambda: colour.rest(0.01) or holders(clients) == [None] * 3)
 
 
 @pytest.mark.parametrize("fault", [killed, stopped])

@@ -16,7 +16,7 @@ from pathlib import Path
 from time import monotonic, sleep
 
 import pytest
-from certificates import certified
+from certificates import certified, server_with_tls
 from clients import close, wait_until
 from redis import Connection, ConnectionPool, Redis
 from redis import asyncio as asynchronous
@@ -593,17 +593,6 @@ def test_binary_of_ones_own_choice_is_run(no_path):
 
     with RedisServer(binary=program) as server, server.client() as client:
         assert client.ping()
-
-
-def server_with_tls(config):
-    server = RedisServer(config=config)
-    try:
-        server.start()
-    except RuntimeError as error:
-        if "TLS support" not in str(error) and "'tls-" not in str(error):
-            raise
-        pytest.skip(f"{executable()} was built without TLS")
-    return server
 
 
 def test_server_with_a_certificate_speaks_tls_alone(tmp_path):

