@@ -20,6 +20,7 @@ from pathlib import Path
 
 import pytest
 from clients import wait_until
+from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import ResponseError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
@@ -38,7 +39,7 @@ from pottery import (
     Redlock,
     redis_cache,
 )
-from pottery._cli import main
+from pottery._cli import _doctor, main
 from pottery._cli._keys import owner_of
 from pottery._cli._screen import (
     Column,
@@ -52,6 +53,7 @@ from pottery._cli._screen import (
     plain,
     width,
 )
+from pottery._cli._server import reason
 from pottery.testing import RedisServer
 
 DOCUMENTATION = Path(__file__).parents[1] / "docs" / "command.md"
@@ -939,3 +941,47 @@ def test_amounts_are_written_for_people():
         *("-", "500ms", "59s", "1m 0s", "1h 0m", "1d 1h")
     ]
     assert plain("a\u202eb\t".encode()) == r"a\u202eb\t"
+
+
+# --- what servers say that are not at hand
+
+
+class Told:
+    """The words of a server to a user who may look at nothing but INFO."""
+
+    def __init__(self, text):
+        self.text = text
+
+    def allowed(self, *command):
+        return self.text if command[0] == "INFO" else None
+
+
+@pytest.mark.parametrize(
+    ("look", "text", "mark", "word"),
+    [
+        (_doctor._of_server, b"redis_version:6.0.9", _doctor.RISKY, "Redis 6.0.9"),
+        (_doctor._of_server, b"redis_version:6.2.0", _doctor.OK, "Redis 6.2.0"),
+        (_doctor._of_server, b"valkey_version:9.1.2", _doctor.OK, "Valkey 9.1.2"),
+        (_doctor._of_server, b"", _doctor.HIDDEN, "not allowed"),
+        (_doctor._of_role, b"", _doctor.HIDDEN, "not allowed"),
+        (_doctor._of_role, b"role:slave", _doctor.RISKY, "replica"),
+        (_doctor._of_persistence, b"", _doctor.HIDDEN, "not allowed"),
+        (_doctor._of_persistence, b"aof_enabled:1", _doctor.HIDDEN, "appendfsync"),
+        (
+            _doctor._of_persistence,
+            b"aof_enabled:1\r\naof_last_write_status:err",
+            _doctor.RISKY,
+            "writing of the log failed",
+        ),
+    ],
+)
+def test_doctor_reads_what_servers_say_that_are_not_at_hand(look, text, mark, word):
+    findings = look(_doctor.Facts(Told(text), {}))
+    assert any(found.mark == mark and word in found.found for found in findings)
+
+
+def test_reason_of_an_error_is_what_the_system_said():
+    error = RedisConnectionError("Error 111 connecting to somewhere:6379.")
+    error.__cause__ = OSError(111, "Connection refused")
+    assert reason(error) == "Connection refused"
+    assert reason(RedisConnectionError()) == "ConnectionError"
