@@ -8,9 +8,11 @@ READY  := $(VENV)/ready
 # Where pottery 3.0 is, with a redis-py of its own.
 POTTERY_3 := .venv-pottery-3/ready
 AUDIT := .venv-audit/ready
+# What is measured beside pottery, each in an environment of its own.
+PEERS := .venv-redis-collections/ready .venv-walrus/ready
 
 .DEFAULT_GOAL := help
-.PHONY: help install pottery-3 demo demo-web test test-matrix test-upgrade lint format types docs bench audit check clean
+.PHONY: help install pottery-3 demo demo-web test test-matrix test-upgrade lint format types docs bench bench-check audit check clean
 
 help:  ## show this list
 	@sed -n 's/^\([a-z0-9-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 14
@@ -62,8 +64,16 @@ types: $(READY)  ## check the types, with mypy and pyright
 docs: $(READY)  ## build the documentation in docs/_build
 	$(BIN)/sphinx-build -q -W --keep-going -d docs/_build/.doctrees docs docs/_build
 
-bench: $(READY)  ## measure pottery beside its peers
+bench: $(READY) $(POTTERY_3) $(PEERS)  ## measure pottery beside its peers, and the limit
 	$(BIN)/python -m benchmarks $(ARGS)
+
+bench-check: $(READY)  ## fail where pottery is slower than it should be beside what is written by hand
+	$(BIN)/python -m benchmarks --check $(ARGS)
+
+.venv-%/ready: benchmarks/%.txt
+	$(PYTHON) -m venv --clear $(@D)
+	$(@D)/bin/pip install -qq --disable-pip-version-check -r $<
+	touch $@
 
 # Not part of check: it asks an advisory service about each pinned package, and fails if it cannot,
 # as when pip is given a mirror without one.

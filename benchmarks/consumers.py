@@ -12,11 +12,12 @@ from functools import partial
 from json import dumps, loads
 from multiprocessing import get_context
 from time import perf_counter, sleep
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from redis import Redis
 from typing_extensions import Self
 
+from benchmarks.pairs import Result
 from pottery import RedisSimpleQueue
 
 if TYPE_CHECKING:
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
     from multiprocessing.connection import Connection
 
 KINDS = ("pottery", "by hand")
+# Ratios to BLPOP: of the time to wake up, and of the time to take an item of many.
+WAKE, DRAIN = 1.5, 1.25
 # What ends a run of gets, and what ends a consumer.
 ENOUGH, END = "enough", "end"
 
@@ -75,17 +78,12 @@ class Consumers:
             process.join()
 
 
-class Result(NamedTuple):
-    """The median of ours / by hand, and the medians of both, in seconds."""
-
-    name: str
-    ratio: float
-    pottery: float
-    by_hand: float
-
-
 def take_turns(
-    name: str, make: Callable[[str], Consumers], once: Callable[[Consumers], float], rounds: int
+    name: str,
+    target: float,
+    make: Callable[[str], Consumers],
+    once: Callable[[Consumers], float],
+    rounds: int,
 ) -> Result:
     with ExitStack() as stack:
         sides = [stack.enter_context(make(kind)) for kind in KINDS]
@@ -96,7 +94,7 @@ def take_turns(
             for way in random.sample((0, 1), 2):
                 times[way].append(once(sides[way]))
     ours, theirs = map(statistics.median, times)
-    return Result(name, ours / theirs, ours, theirs)
+    return Result(name, target, ours / theirs, ours, theirs)
 
 
 def wake(gap: float) -> Callable[[Consumers], float]:
@@ -138,9 +136,9 @@ def results(redis: Redis, url: str, only: str, rounds: int) -> Iterator[Result]:
         name = f"q.get wakes up, {gap * 1000:.0f} ms gap"
         if only in name:
             make = partial(Consumers, redis, url, name, 1)
-            yield take_turns(name, make, wake(gap), int(min(20 * rounds, 10 / gap)))
+            yield take_turns(name, WAKE, make, wake(gap), int(min(20 * rounds, 10 / gap)))
     for count in (1, 4):
         name = f"q drained by {count}, an item"
         if only in name:
             make = partial(Consumers, redis, url, name, count)
-            yield take_turns(name, make, drain(4000), max(rounds // 3, 1))
+            yield take_turns(name, DRAIN, make, drain(4000), max(rounds // 3, 1))
