@@ -9,13 +9,11 @@ from redis import RedisCluster
 from redis.cluster import ClusterNode
 from redis.exceptions import RedisError
 
-from pottery.testing._server import RedisServer, wait
+from pottery.testing._server import RedisServer, ServerGroup, wait
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
-    from types import TracebackType
 
-    from typing_extensions import Self
 
 # What makes a server a node, and sooner than usual take another one for dead: after a second. A
 # master of Redis 7 would wait for five seconds for more replicas to come, and list none of them
@@ -29,7 +27,7 @@ _NODE: dict[str, str | int] = {
 _SLOTS = 16384
 
 
-class ClusterServer:
+class ClusterServer(ServerGroup):
     """A Redis cluster of *masters*, with so many *replicas* of each, while the ``with`` block runs.
 
     Each node is a `RedisServer` with *config*, listed in `nodes`: first the masters, which share
@@ -55,22 +53,9 @@ class ClusterServer:
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {' '.join(node._shown for node in self.nodes)}>"
 
-    def __enter__(self) -> Self:
-        try:
-            self.start()
-        except BaseException:
-            self.__exit__(None, None, None)
-            raise
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        for node in self.nodes:
-            node.__exit__(kind, error, traceback)
+    @property
+    def _servers(self) -> list[RedisServer]:
+        return self.nodes
 
     @property
     def url(self) -> str:

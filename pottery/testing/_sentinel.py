@@ -7,14 +7,12 @@ from typing import TYPE_CHECKING, Any, cast
 
 from redis.sentinel import Sentinel
 
-from pottery.testing._server import RedisServer, wait
+from pottery.testing._server import RedisServer, ServerGroup, wait
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
-    from types import TracebackType
 
     from redis import Redis
-    from typing_extensions import Self
 
 # Milliseconds of silence after which a Sentinel takes a server for dead, and until it tries anew to
 # replace it if it could not. (By default these are half a minute and three minutes.)
@@ -27,7 +25,7 @@ class _SentinelProcess(RedisServer):
     _arguments = ("redis.conf", "--sentinel")
 
 
-class SentinelServer:
+class SentinelServer(ServerGroup):
     """A master with *replicas*, and *sentinels* that watch over them, while ``with`` runs.
 
     Each server is a `RedisServer` with *config*, listed in `nodes`, the first master first. It is
@@ -53,24 +51,11 @@ class SentinelServer:
         ]
 
     def __repr__(self) -> str:
-        return f"<{type(self).__name__} {' '.join(node.url for node in self.sentinels)}>"
+        return f"<{type(self).__name__} {' '.join(node._shown for node in self.sentinels)}>"
 
-    def __enter__(self) -> Self:
-        try:
-            self.start()
-        except BaseException:
-            self.__exit__(None, None, None)
-            raise
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        for server in (*self.sentinels, *self.nodes):
-            server.__exit__(kind, error, traceback)
+    @property
+    def _servers(self) -> list[RedisServer]:
+        return [*self.sentinels, *self.nodes]
 
     @property
     def url(self) -> str:

@@ -320,6 +320,35 @@ class RedisServer:
         return "\n".join(["its log ends:", *lines[-10:]])
 
 
+class ServerGroup:
+    """Servers that run together, while the ``with`` block does."""
+
+    @property
+    def _servers(self) -> list[RedisServer]:
+        raise NotImplementedError
+
+    def start(self) -> None:
+        """Run them all, and return when they know each other."""
+        raise NotImplementedError
+
+    def __enter__(self) -> Self:
+        try:
+            self.start()
+        except BaseException:
+            self.__exit__(None, None, None)
+            raise
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        for server in self._servers:
+            server.__exit__(kind, error, traceback)
+
+
 def wait(is_ready: Callable[[], bool], trouble: str) -> None:
     """Return when *is_ready* says so; TimeoutError in the words of *trouble* if that takes long."""
     deadline = monotonic() + _PATIENCE
