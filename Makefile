@@ -40,7 +40,7 @@ demo-web: $(READY)  ## serve a web application by two workers, put it under load
 	$(BIN)/python examples/web_load.py
 
 test: $(READY)  ## run the tests: all with coverage, or those of ARGS='-k queue'
-	$(BIN)/python -m pytest $(or $(ARGS),--cov)
+	$(BIN)/python -m pytest $(or $(ARGS),--cov -n auto --dist loadfile)
 
 test-matrix: $(READY)  ## run the quick tests on each server, in each setting: ROWS='tls; redis-py 5' for some
 	@ROWS='$(ROWS)' $(BIN)/python tests/matrix.py $(ARGS)

@@ -523,7 +523,7 @@ def test_decorating_no_function_is_typeerror(wrong):
     [
         ({"key": 5}, TypeError),
         ({"redis": 5}, TypeError),
-        ({"redis": asynchronous.Redis()}, TypeError),
+        pytest.param({"redis": asynchronous.Redis()}, TypeError, id="client of asyncio"),
         ({"timeout": "60"}, TypeError),
         ({"lease": None}, TypeError),
         ({"make_key": "x"}, TypeError),
