@@ -12,7 +12,7 @@ AUDIT := .venv-audit/ready
 PEERS := .venv-redis-collections/ready .venv-walrus/ready
 
 .DEFAULT_GOAL := help
-.PHONY: help install pottery-3 demo demo-web test test-matrix test-upgrade lint format types docs bench bench-check audit check clean
+.PHONY: help install pottery-3 demo demo-web test test-matrix test-upgrade lint format types docs dist bench bench-check audit check clean
 
 help:  ## show this list
 	@sed -n 's/^\([a-z0-9-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 14
@@ -63,6 +63,10 @@ types: $(READY)  ## check the types, with mypy and pyright
 
 docs: $(READY)  ## build the documentation in docs/_build
 	$(BIN)/sphinx-build -q -W --keep-going -d docs/_build/.doctrees docs docs/_build
+
+dist: $(READY)  ## build what is published, in dist; DIST=dist makes the tests take these files
+	rm -rf dist
+	$(BIN)/python -m build --no-isolation
 
 bench: $(READY) $(POTTERY_3) $(PEERS)  ## measure pottery beside its peers, and the limit
 	$(BIN)/python -m benchmarks $(ARGS)
