@@ -39,7 +39,7 @@ TIERS = [
     {"_cli._bench", "_cli._doctor", "_cli._locks", "_cli._ls"},
     {"_cli._show"},
     {"_cli"},
-    {"__main__"},
+    {"__main__", "testing.__main__"},
 ]
 # Only the driver knows threads, event loops, sockets and sleep; to look at a clock is no waiting.
 WAITING = {"asyncio", "threading", "socket", "select", "concurrent", "multiprocessing"}

@@ -640,3 +640,27 @@ def test_repr_shows_the_address():
     server = RedisServer(port=12345)
 
     assert repr(server) == "<RedisServer redis://127.0.0.1:12345>"
+
+
+@pytest.mark.parametrize("end", [signal.SIGINT, signal.SIGTERM])
+def test_server_to_try_things_out_on_runs_until_it_is_ended(end):
+    program = [sys.executable, "-m", "pottery.testing", "--port", "0"]
+    with subprocess.Popen(program, stdout=subprocess.PIPE, encoding="utf-8") as process:
+        url = process.stdout.readline().split()[0]
+        with Redis.from_url(url) as client:
+            assert client.ping()
+        process.send_signal(end)
+        assert process.wait(20) == 0
+
+        with Redis.from_url(url) as client, pytest.raises(RedisConnectionError):
+            client.ping()
+
+
+def test_server_to_try_things_out_on_says_why_it_does_not_run():
+    with RedisServer() as server:
+        program = [sys.executable, "-m", "pottery.testing", "--port", str(server.port)]
+        done = subprocess.run(program, capture_output=True, encoding="utf-8", check=False)
+
+    assert done.returncode == 1
+    assert "in use" in done.stderr
+    assert "Traceback" not in done.stderr
