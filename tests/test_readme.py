@@ -31,7 +31,8 @@ def run(tests):
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
-def test_examples_of_page_do_what_it_says(page, redis, server, request):
+def test_examples_of_page_do_what_it_says(page, redis, server, request, monkeypatch):
+    monkeypatch.syspath_prepend(ROOT / "examples")  # what pages show of it, they use
     text = page.read_text(encoding="utf-8").replace(README_URL, server.url)
 
     # The README stands for itself, and makes its own client; the pages of docs/ may say `redis`.
