@@ -8,13 +8,14 @@ import pickle
 import re
 import sys
 from collections import Counter, deque
+from collections.abc import Iterable
 from functools import partial
 from typing import Any
 
 import pytest
 from both import BIG, TYPES, Both, outcome, shape
+from mirrors import ABSENT, DIFFERENCES, MIRRORS, is_absent, made, methods
 
-from pottery.dict import RedisDict
 from pottery.testing import RedisServer
 
 AWKWARD = [1, True, 1.0, 0, False, -0.0, None, "", 'é"\\', "\ud800", [1, [2]], {"k": 1}, BIG, 2.5]
@@ -1006,14 +1007,6 @@ def builtin_name(kind: type) -> str:
     return kind.__name__
 
 
-# What a builtin has and ours has not.
-ABSENT = {(deque, "__bool__"): "of Python 3.10, and not needed beside __len__"}
-# What a builtin takes and ours does not, or the other way round.
-SIGNATURES = {
-    (RedisDict, "fromkeys"): "redis and key say where the new one is",
-}
-
-
 @pytest.mark.parametrize("kind", TYPES, ids=builtin_name)
 def test_every_public_attribute_of_the_builtin_is_used_above(kind):
     text = inspect.getsource(sys.modules[__name__])
@@ -1022,29 +1015,60 @@ def test_every_public_attribute_of_the_builtin_is_used_above(kind):
     assert {name for name in dir(kind) if not name.startswith("_")} <= used
 
 
-@pytest.mark.parametrize("kind", TYPES, ids=builtin_name)
-def test_every_attribute_of_the_builtin_is_there(kind):
-    missing = {name for name in dir(kind) if not hasattr(TYPES[kind], name)}
+@pytest.mark.parametrize("kind", MIRRORS, ids=builtin_name)
+def test_every_method_of_the_builtin_is_there_or_it_is_said_why_not(kind):
+    missing = {name for name in methods(kind) if is_absent(kind, name)}
 
-    assert not {name for name in missing if is_public(name) and (kind, name) not in ABSENT}
-
-
-def is_public(name: str) -> bool:
-    return not name.startswith("_") or name.endswith("__")
+    assert missing == {*ABSENT.get(kind, {})} & {*dir(kind)}
 
 
-@pytest.mark.parametrize("kind", TYPES, ids=builtin_name)
+DIFFERING = [
+    pytest.param(kind, differs.shown_by, id=f"{kind.__name__}.{name}")
+    for kind, table in DIFFERENCES.items()
+    for name, differs in table.items()
+]
+
+
+@pytest.mark.parametrize(("kind", "line"), DIFFERING)
+def test_what_is_said_to_differ_does(redis, kind, line):
+    theirs, ours = made(kind, redis)
+
+    assert result(line, ours) != result(line, theirs)
+
+
+@pytest.mark.parametrize("kind", MIRRORS, ids=builtin_name)
+def test_what_is_compared_does_not_differ_before(redis, kind):
+    theirs, ours = made(kind, redis)
+
+    assert result("bool(it)", ours) == result("bool(it)", theirs)
+
+
+def result(line: str, names: dict[str, Any]) -> Any:
+    """Return what *line* gives, and what is in the container afterwards, if it is one."""
+    it = names["it"]
+    told = outcome(line, names)
+    return told, shape(it) if isinstance(it, Iterable) else None
+
+
+@pytest.mark.parametrize("kind", MIRRORS, ids=builtin_name)
+def test_what_is_said_to_differ_is_in_both(kind):
+    for name in DIFFERENCES[kind]:
+        assert name in methods(kind)
+        assert not is_absent(kind, name), name
+
+
+@pytest.mark.parametrize("kind", MIRRORS, ids=builtin_name)
 def test_what_the_builtin_sets_to_none_is_none(kind):
     for name in dir(kind):
         if getattr(kind, name) is None:
-            assert getattr(TYPES[kind], name) is None, name
+            assert getattr(MIRRORS[kind], name) is None, name
 
 
-@pytest.mark.parametrize("kind", TYPES, ids=builtin_name)
+@pytest.mark.parametrize("kind", MIRRORS, ids=builtin_name)
 def test_methods_take_the_arguments_of_the_builtins(kind):
     for name in dir(kind):
-        ours = getattr(TYPES[kind], name, None)
-        if name.startswith("_") or not callable(ours) or (TYPES[kind], name) in SIGNATURES:
+        ours = getattr(MIRRORS[kind], name, None)
+        if name.startswith("_") or not callable(ours) or name in DIFFERENCES[kind]:
             continue
         try:
             theirs = inspect.signature(getattr(kind, name))

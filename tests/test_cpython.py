@@ -21,6 +21,19 @@ from types import CodeType, ModuleType
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pytest
+from mirrors import (
+    AT_ONCE,
+    KEYWORDS,
+    MUTATION,
+    NO_ITEMS,
+    ONLY_HERE,
+    PAGES,
+    PICKLE,
+    PLAIN,
+    REPR,
+    TOLD_MORE,
+    UNORDERED,
+)
 
 from pottery.cache import redis_cache
 from pottery.counter import RedisCounter
@@ -52,32 +65,21 @@ Exclusions = dict[str, "str | dict[str, str | Instead]"]
 
 NOT_JSON = "elements must be JSON"
 COPIES = "elements are written as JSON, so what is read are copies"
-PICKLE = "a container is a name for data elsewhere, and is not pickled"
-MUTATION = "a change during iteration is no error"
-PAGES = "an iterator ends with the page that was the last when it was read"
-REPR = "the repr begins with the name of the class"
-PLAIN = "methods give a plain set"
 C_LEVEL = "about the memory of objects of C, or how often they ask for a hash"
-BY_INIT = "a container gets its elements in __init__, not in __new__"
-SLOTS = "containers have a __dict__"
+BY_INIT = "a container gets its elements in `__init__`, not in `__new__`"
+SLOTS = "containers have a `__dict__`"
 SLOW = "each step is a round trip"
 FROZENSET = "frozenset has no mirror"
-ATTACHES = "__init__ attaches the object to a key, a new one if none is given"
+ATTACHES = "`__init__` attaches the object to a key, a new one if none is given"
 SAME_CLASS = "a copy is of the same class"
-AT_ONCE = "items are written by one command, not one by one by __setitem__"
-UNORDERED = "of more than 512 items, popitem takes any one"
 NOT_DICT = "the C code of dict would see an empty dict"
 GENERATORS = "iterators are generators"
-NO_ITEMS = "it takes no items when it is made, so they are given by update"
-ONLY_HERE = "a union writes nothing to the cache, so it is an OrderedDict without one"
 UNBOUNDED = "nothing is evicted, so there is no maxsize"
 ARGUMENTS = "arguments must have a canonical text"
-IN_PYTHON = "what caches is written in Python, and needs len() itself"
-KEYWORDS = "the order of keyword arguments makes no difference"
+IN_PYTHON = "what caches is written in Python, and needs `len()` itself"
 TUPLES = "a result is what its JSON says, and a tuple a list"
 BY_NAME = "pickle finds a function by the name of its module, of which this is a copy"
 ANNOTATED = "it has type annotations"
-TOLD_MORE = "there are more parameters to tell of"
 CHOSEN = "the class to be tested is chosen here"
 NO_COPY = "what is raised is an Empty of the module, not of a fresh copy of it"
 
@@ -207,7 +209,7 @@ DEQUE: Exclusions = {
         "self.assertRaises(RuntimeError, d.count, 3)": NOT_JSON,
     },
     "TestBasic.test_gc_doesnt_blowup": {
-        "for i in range(100)": Instead("for i in range(5):", "gc.collect() walks all the tests"),
+        "for i in range(100)": Instead("for i in range(5):", "`gc.collect()` walks all the tests"),
     },
     "TestBasic.test_deepcopy": {"self.assertNotEqual(list(d), list(e))": COPIES},
     "TestBasic.test_getitem": {"n = 200": Instead("n = 50", SLOW)},
