@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import doctest
 import pkgutil
+import re
 from importlib import import_module
 from pathlib import Path
 
@@ -13,11 +14,17 @@ import pottery
 from pottery.testing import plugin
 
 ROOT = Path(__file__).parents[1]
-PAGES = [ROOT / "README.md", *sorted(ROOT.glob("docs/*.md"))]
+DOCS = ROOT / "docs"
+PAGES = [
+    ROOT / "README.md",
+    *(page for page in sorted(DOCS.rglob("*.md")) if "_build" not in page.parts),
+]
 MODULES = [found.name for found in pkgutil.walk_packages(pottery.__path__, "pottery.")]
 README_URL = "redis://localhost:6379/1"
+CLUSTER_URL = "redis://node-1:6379"
 FIXTURES = [name for name in vars(plugin) if name.startswith("redis_")]
 API = {name: getattr(pottery, name) for name in pottery.__all__}
+EXAMPLE = re.compile(r"^```python\n(.*?)^```$", re.DOTALL | re.MULTILINE)
 
 
 def run(tests):
@@ -30,16 +37,50 @@ def run(tests):
         pytest.fail("".join(said), pytrace=False)
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def name_of(page):
+    return str(page.relative_to(ROOT))
+
+
+@pytest.mark.parametrize("page", PAGES, ids=name_of)
 def test_examples_of_page_do_what_it_says(page, redis, server, request, monkeypatch):
     monkeypatch.syspath_prepend(ROOT / "examples")  # what pages show of it, they use
     text = page.read_text(encoding="utf-8").replace(README_URL, server.url)
+    given = names_given_to(page, redis, request)
 
-    # The README stands for itself, and makes its own client; the pages of docs/ may say `redis`.
-    given = {} if page.name == "README.md" else {"redis": redis, **API}
+    run([doctest.DocTestParser().get_doctest(text, given, page.name, str(page), 0)])
+
+
+WITHOUT_PROMPTS = [
+    pytest.param(page, example, id=f"{name_of(page)}-{number}")
+    for page in PAGES
+    for number, example in enumerate(EXAMPLE.findall(page.read_text(encoding="utf-8")))
+    if ">>> " not in example
+]
+
+
+@pytest.mark.parametrize(("page", "example"), WITHOUT_PROMPTS)
+def test_example_without_prompts_runs(page, example, redis, server, request):
+    if page.name == "observability.md":
+        otel = pytest.importorskip("pottery.otel")
+        request.addfinalizer(otel.uninstrument)
+    if CLUSTER_URL in example:
+        example = example.replace(CLUSTER_URL, request.getfixturevalue("redis_cluster").url)
+
+    exec(example, names_given_to(page, redis, request))
+
+
+def names_given_to(page, redis, request):
+    """Return what its examples may name: the README makes its own client, docs/ may say `redis`."""
+    if page.name == "README.md":
+        return {}
+    given = {"redis": redis, **API}
     if page.name == "testing.md":
         given |= {name: request.getfixturevalue(name) for name in FIXTURES}
-    run([doctest.DocTestParser().get_doctest(text, given, page.name, str(page), 0)])
+    if page.name == "cluster.md":
+        given["redis"] = request.getfixturevalue("redis_cluster_client")
+    if page.name == "design.md":
+        given |= {**vars(pottery.base), **vars(pottery._json), **vars(pottery.set)}
+    return given
 
 
 @pytest.mark.parametrize("name", [*MODULES, "pottery"])
