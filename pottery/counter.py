@@ -355,13 +355,13 @@ class RedisCounter(CounterPlans[T], RedisDict[T, int]):  # type: ignore[misc]  #
     Stored as one Redis hash at *key*; each field is the JSON text of an element, its value that of
     the count.
 
-    `c[x] += 1` is a read and a write, and forgets what others count in between. Use `c.update([x])`
-    or `c.update({x: 1})` instead: it counts in Redis, and nothing is lost.
-
     Differs from `Counter`: elements must be JSON, and their text is their identity; what RedisDict
     says of keys, of order, of iteration and of the arguments `redis` and `key` holds here too.
     `a + b`, `a - b`, `a | b` and `a & b` give a plain Counter; `a += b` and the like change the
     counter in Redis. Where Python would leave an update half done, an error leaves all as it was.
+
+    `c[x] += 1` is a read and a write, and forgets what others count in between. Use `c.update([x])`
+    or `c.update({x: 1})` instead: it counts in Redis, and nothing is lost.
     """
 
     @overload

@@ -339,10 +339,13 @@ class NextId(NextIdPlans, Sync):
     left out. Threads that share an object are served together in any case.
 
     Stored as a string `nextid:` + *key* at each master: the last ID in decimal digits.
+
     Differs from `itertools.count`: begins at 1, leaves IDs out, and raises OverflowError at 2**53.
+
     Masters must not evict keys (`maxmemory-policy noeviction`); to survive the loss of power of a
     majority they must write before they answer (`appendfsync always`). Where there are three or
     more, all of them must be there for the first ID.
+
     Source: The binary search of distributed programming, http://antirez.com/news/102
     """
 

@@ -430,7 +430,7 @@ class RedisSimpleQueue(QueuePlans[T], Sync):
 
     Stored as a Redis stream: an entry for each item, with its JSON text as the field `item`.
     Beside it are small keys that expire: of each caller, what it did last, and that somebody waits;
-    and `key~returned`, a sorted set of items that came back (see `docs/containers.md`).
+    and `key~returned`, a sorted set of items that came back (see `docs/types/queue.md`).
 
     Differs from `queue.SimpleQueue`: items must be JSON and come back as copies; a process killed
     within the moment of getting an item takes it along.

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import copy
 import inspect
+import re
 from collections import Counter, deque
 from functools import wraps
 from typing import Any, NamedTuple
@@ -89,6 +90,30 @@ def operations(container):
         is_public = not name.startswith("_") or name.startswith("__")
         if is_ours and is_public and inspect.isroutine(function):
             yield name, function
+
+
+COST = re.compile(
+    r"(?P<work>O\([^;]+\)[^;]*); (?P<trips>\d+) round trips?(?P<paged> per 1000 items)?; "
+    r"(?P<not>not )?atomic\."
+)
+
+
+class Cost(NamedTuple):
+    """What a cost line says: the round trips are in all or, if paged, for each thousand items."""
+
+    work: str
+    trips: int
+    is_paged: bool
+    is_atomic: bool
+
+
+def cost(function):
+    """Return what an operation costs, None if it does not say so."""
+    line = (inspect.getdoc(function) or "").rpartition("\n")[2]
+    match = COST.fullmatch(line)
+    if match:
+        return Cost(match["work"], int(match["trips"]), bool(match["paged"]), not match["not"])
+    return None
 
 
 # --- one call of each operation, on a container of the strings '0' to '4' (counted once each)
