@@ -179,6 +179,10 @@ DIFFERENCES: dict[type, dict[str, Differs]] = {
         "get_nowait": Differs(EMPTY, "it.get_nowait()"),
     },
     Lock: {
+        "acquire": Differs(
+            "`raise_on_redis_errors` says whether to raise if too many masters fail",
+            "it.acquire(raise_on_redis_errors=True)",
+        ),
         "__enter__": Differs("what is returned is the lock", "it.__enter__() is it"),
         "__exit__": Differs(NO_LONGER_HELD, "it.__exit__(None, None, None)"),
         "__repr__": Differs("the text has the key instead of the state", "repr(it)"),

@@ -61,8 +61,8 @@ WITHOUT_PROMPTS = [
 @pytest.mark.parametrize(("page", "example"), WITHOUT_PROMPTS)
 def test_example_without_prompts_runs(page, example, redis, server, request):
     if page.name == "observability.md":
-        otel = pytest.importorskip("pottery.otel")
-        request.addfinalizer(otel.uninstrument)
+        pytest.importorskip("opentelemetry")
+        request.addfinalizer(import_module("pottery.otel").uninstrument)
     if CLUSTER_URL in example:
         example = example.replace(CLUSTER_URL, request.getfixturevalue("redis_cluster").url)
 
