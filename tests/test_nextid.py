@@ -378,9 +378,12 @@ def test_masters_that_come_back_empty_learn_from_the_others(five, masters, settl
         master.flushall()
     assert five.take(ids) == 6
     assert numbers(masters) == [None] * 2 + [b"6"] * 3
-    for last in (7, 8):
+    for last in range(7, 27):
         assert five.take(ids) == last
-    assert numbers(masters) == [b"8"] * 5
+        if numbers(masters) == [b"%d" % last] * 5:
+            break
+    else:
+        pytest.fail("those that forgot have not learned")
 
 
 def test_masters_that_come_back_empty_wait_before_they_learn(five, masters):

@@ -13,6 +13,7 @@ import threading
 import time
 import unittest
 import weakref
+from collections import Counter
 from contextlib import ExitStack, suppress
 from multiprocessing import get_context
 from pathlib import Path
@@ -167,10 +168,11 @@ def test_release_after_the_lease_was_taken_by_another_is_an_error_and_harmless(c
     late, other = colour.lock(auto_release_time=0.1), colour.lock()
     colour.run(late.acquire())
     colour.run(other.acquire())
-    before = holders(masters)
+    [(token, count)] = Counter(holders(masters)).most_common(1)
+    assert count >= 3
     with pytest.raises(ReleaseUnlockedLock):
         colour.run(late.release())
-    assert holders(masters) == before
+    assert holders(masters).count(token) >= count
 
 
 def test_split_vote_is_given_back(colour, masters):

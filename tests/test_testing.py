@@ -615,7 +615,7 @@ def test_clients_and_containers_go_on_with_the_new_master_that_sentinels_choose(
         service.kill()
 
         after_failover(lambda: members.add("b"))
-        assert service.master is service.nodes[1]
+        wait_until(lambda: service.master is service.nodes[1], seconds=30)
         assert members == {"a", "b"}
 
 
