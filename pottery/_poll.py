@@ -31,7 +31,7 @@ from math import ceil
 from threading import Lock, Thread
 from time import monotonic
 from typing import TYPE_CHECKING, Any
-from weakref import WeakKeyDictionary, ref
+from weakref import WeakKeyDictionary, finalize, ref
 
 import redis
 import redis.asyncio
@@ -43,7 +43,7 @@ from redis.retry import Retry
 from pottery._wire import Argument, hang_up, pack
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Callable, Generator, Iterable, Sequence
+    from collections.abc import AsyncGenerator, Callable, Generator, Iterable, Iterator, Sequence
 
 FAILURES = (RedisError, OSError)
 # Free lines that are kept for each pool.
@@ -202,15 +202,23 @@ class _Store:
         self.tasks.add(task)
         task.add_done_callback(self.tasks.discard)
 
-    async def hang_up(self) -> None:
+    def hang_up(self) -> None:
         """Hang up all lines that no poll has."""
+        for line in self.take_all():
+            line.connection.disconnect()
+
+    async def hang_up_awaiting(self) -> None:
         tasks = list(self.tasks)
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+        for line in self.take_all():
+            await hang_up(line.connection)
+
+    def take_all(self) -> Iterator[Line]:
         for lines in (self.free, self.lingering):
             while lines:
-                await hang_up(lines.pop().connection)
+                yield lines.pop()
 
     def fail(self, began: float, seconds: float, failure: Exception) -> None:
         """Leave the server alone for as long as it was waited for in vain."""
@@ -276,6 +284,8 @@ def _store(client: Any) -> _Store:
     store = _stores.get(pool)
     if store is None or store.process != os.getpid():  # the lines of a parent are the parent's
         store = _stores[pool] = _Store()
+        # Not left to the garbage collector, which may come to the socket before its connection.
+        finalize(pool, store.hang_up).atexit = False
     return store
 
 
@@ -616,7 +626,7 @@ class _LoopStores:
 
     async def hang_up_orphans(self) -> None:
         while self.orphans:
-            await self.orphans.pop().hang_up()
+            await self.orphans.pop().hang_up_awaiting()
 
     async def keep(self) -> AsyncGenerator[None, None]:
         # asyncio.run() closes asynchronous generators before it closes the loop: the one way to
@@ -625,7 +635,7 @@ class _LoopStores:
             yield
         finally:
             for store in list(self.stores.values()):
-                await store.hang_up()
+                await store.hang_up_awaiting()
             await self.hang_up_orphans()
             await asyncio.sleep(0)  # sockets close in a later turn of the loop
             _loops.pop(asyncio.get_running_loop(), None)  # to which `keeper` holds on

@@ -277,6 +277,18 @@ def test_lines_are_hung_up_of_clients_that_are_gone(five_servers):
         assert asyncio.run(poll_often()) < before + 5
 
 
+def test_lines_are_hung_up_before_the_garbage_collector_finds_them(five_servers):
+    client = five_servers[0].client()
+    poll_blocking(Poll((client,), ("PING",), 1))
+    [line] = _poll._store(client).free
+    assert line.connection._sock
+
+    del client
+    gc.collect()
+
+    assert line.connection._sock is None
+
+
 def test_line_is_hung_up_that_is_opened_while_its_event_loop_ends(five_servers):
     async def main(turns):
         client = asynchronous.Redis.from_url(five_servers[0].url)
