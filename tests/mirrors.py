@@ -155,6 +155,7 @@ DIFFERENCES: dict[type, dict[str, Differs]] = {
         "__iadd__": Differs(WHOLE_OR_NOT, f"it.__iadd__({FAILING})"),
         "__iter__": Differs(MUTATION, "[it.append(9) for _ in it if len(it) < 5]"),
         "__reduce__": Differs(PICKLE, "it.__reduce__()"),
+        "__repr__": Differs(REPR, "repr(it)"),
         "__reversed__": Differs(MUTATION, "[it.append(9) for _ in reversed(it) if len(it) < 5]"),
         "extend": Differs(WHOLE_OR_NOT, f"it.extend({FAILING})"),
         "extendleft": Differs(WHOLE_OR_NOT, f"it.extendleft({FAILING})"),
@@ -197,6 +198,7 @@ DIFFERENCES: dict[type, dict[str, Differs]] = {
         "__ior__": Differs(AT_ONCE, "it.__ior__([('b', 1), 5])"),
         "__or__": Differs(ONLY_HERE, "type(it | {}) is type(it)"),
         "__reduce__": Differs(PICKLE, "it.__reduce__()"),
+        "__repr__": Differs(REPR, "repr(it)"),
         "__ror__": Differs(ONLY_HERE, "type({} | it) is type(it)"),
         "fromkeys": Differs(
             "`redis_client`, `redis_key` and `timeout` say where it is",

@@ -844,6 +844,10 @@ OPERANDS = [
     +it
     -it
     hash(it)
+    list(reversed(it))
+    "a" in it
+    "zz" in it
+    [] in it
     it["a"]
     it["zz"]
     it[b""]

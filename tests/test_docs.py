@@ -7,8 +7,8 @@ import sys
 from pathlib import Path
 
 import pytest
-from mirrors import MIRRORS
-from operations import KINDS
+from mirrors import MIRRORS, is_absent, methods
+from operations import KINDS, cost
 
 import pottery
 
@@ -68,6 +68,15 @@ def test_every_mirror_is_compared():
     assert sorted(arguments("conformance", CONFORMANCE)) == sorted(
         kind.__name__ for kind in MIRRORS
     )
+
+
+@pytest.mark.parametrize("builtin", MIRRORS, ids=lambda kind: kind.__name__)
+def test_what_is_shown_without_a_cost_is_no_default_of_an_abstract_class(builtin):
+    ours = MIRRORS[builtin]
+    for name in methods(builtin):
+        if not is_absent(builtin, name) and cost(getattr(ours, name)) is None:
+            home = next(base for base in ours.__mro__ if name in vars(base))
+            assert home.__module__ != "collections.abc", name
 
 
 @pytest.mark.parametrize(
