@@ -46,7 +46,7 @@ def test_tutorial_does_what_it_says(tmp_path):
     with RedisServer() as server:
         path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
         # A lease that is shorter than that of the tutorial, for tests that are.
-        environment = {**os.environ, "PATH": path, "REDIS_URL": server.url, "LEASE": "3"}
+        environment = {**os.environ, "PATH": path, "REDIS_URL": server.url, "LEASE": "1"}
         done = subprocess.run(
             ["bash", "-c", script],
             cwd=tmp_path,
