@@ -7,6 +7,7 @@ which equals nothing, is refused.
 
 from __future__ import annotations
 
+from contextlib import suppress
 from inspect import iscoroutinefunction
 from json import JSONDecodeError, JSONDecoder, JSONEncoder
 from json.encoder import encode_basestring_ascii
@@ -63,10 +64,32 @@ def encode(value: object) -> str:
     scalar = _SCALARS.get(type(value))
     if scalar is not None:
         return scalar(value)
-    text = _ENCODE(value)
+    try:
+        text = _ENCODE(value)
+    except TypeError as error:
+        raise TypeError(f"{error}{_fault(value)}") from None
     if text.count('"NaN": ') > 1:
         _refuse_twins(value)
     return text
+
+
+def _fault(value: Any, place: str = "") -> str:
+    """Return where in *value* something stands that JSON cannot spell, '' if it is *value*."""
+    items: Iterable[tuple[object, Any]] = ()
+    if isinstance(value, (list, tuple)):
+        items = enumerate(cast("list[Any]", value))
+    elif isinstance(value, dict):
+        items = cast("dict[Any, Any]", value).items()
+    for key, item in items:
+        if not _is_spelled(item):
+            return _fault(item, f"{place or ', at value'}[{key!r}]")
+    return place
+
+
+def _is_spelled(value: object) -> bool:
+    with suppress(TypeError):
+        return bool(_ENCODE(value))
+    return False
 
 
 def _refuse_twins(value: Any) -> None:

@@ -70,6 +70,7 @@ from redis.exceptions import (
 )
 from redis.retry import Retry
 
+from pottery._advice import explained, refuse_syntax, remember_not_given, wrong_client
 from pottery._cluster import (
     Route,
     by_slot,
@@ -277,6 +278,8 @@ class Front:
     _cluster_type: type
     _takes_clusters = True
     _instead_of_pickling = "give the other process its key"
+    # What users call it, if that is not the name of the class.
+    _known_as = ""
     _signal: Any
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
@@ -284,7 +287,10 @@ class Front:
         super().__init_subclass__(**kwargs)
         for name, plan in _inherited(cls):
             if isinstance(plan, operation):
-                setattr(cls, name, cls._method(cast("Any", plan)))
+                method = cls._method(cast("Any", plan))
+                setattr(cls, name, method)
+                if method is not plan:  # as Python names what was never awaited
+                    method.__qualname__ = f"{cls.__qualname__}.{name}"
 
     @staticmethod
     def _method(plan: Any) -> Any:
@@ -296,24 +302,30 @@ class Front:
         raise TypeError(f"cannot pickle '{kind}' object: {self._instead_of_pickling} instead")
 
     @classmethod
+    def _name(cls) -> str:
+        return cls._known_as or cls.__name__
+
+    @classmethod
     def _choose(cls, client: Any) -> Any:
         """Return *client*, or the default one for None; TypeError if it is none for this front."""
         if client is None:
             return _default_client(cls._client_type)
         wanted = (cls._client_type, cls._cluster_type)[: 2 if cls._takes_clusters else 1]
         if not isinstance(client, wanted) or isinstance(client, _PIPELINES):
-            module = cls._client_type.__module__.partition(".client")[0]
-            kinds = " or ".join(f"{module}.{kind.__name__}" for kind in wanted)
-            raise TypeError(f"{cls.__name__} needs a {kinds} client, not {_describe(client)}")
+            raise TypeError(wrong_client(cls._name(), wanted, client))
         return client
 
-    def _failure(self, op: Op[Any], error: Exception) -> Exception:
+    def _failure(self, op: Op[Any], error: Exception, *, is_sent: bool = True) -> Exception:
         """Return what to raise when *error* came instead of the reply to *op*."""
-        if not op.writes or isinstance(error, _ANSWERS) or _was_refused(error):
-            return error
+        if not is_sent or not op.writes or isinstance(error, _ANSWERS) or _was_refused(error):
+            return self._explained(error)
         unknown = OutcomeUnknown(self.redis, self.key, str(op.args[0]))
         unknown.__cause__ = error
         return unknown
+
+    def _explained(self, error: Exception) -> Exception:
+        """Return *error*, which says where it happened and what helps, if we know."""
+        return explained(error, self.redis, self._name(), self.key)
 
 
 def _inherited(cls: type) -> list[tuple[str, object]]:
@@ -323,15 +335,14 @@ def _inherited(cls: type) -> list[tuple[str, object]]:
     return list(found.items())
 
 
-def _describe(client: object) -> str:
-    if isinstance(client, type):
-        return f"the class {client.__qualname__}"
-    return f"a {type(client).__module__}.{type(client).__qualname__}"
-
-
 @cache
 def _default_client(client_type: Any) -> Any:
-    return client_type.from_url(os.environ.get("REDIS_URL") or DEFAULT_URL)
+    try:
+        client = client_type.from_url(os.environ.get("REDIS_URL") or DEFAULT_URL)
+    except ValueError:  # which may show a password that stands in the wrong place
+        raise ValueError(f"REDIS_URL is no URL of a server, as {DEFAULT_URL} is one") from None
+    remember_not_given(client)
+    return client
 
 
 def same_server(one: Any, other: Any) -> bool:
@@ -495,7 +506,7 @@ class Sync(Front):
             try:
                 connection = self._lease(client.connection_pool)
             except FAILURES as error:
-                raise self._failure(op, error) if is_sent else error  # noqa: B904 - as below
+                raise self._failure(op, error, is_sent=is_sent)  # noqa: B904 - as below
             is_sent = True
             try:
                 connection.send_packed_command(pack(connection, op.args), check_health=False)
@@ -526,7 +537,7 @@ class Sync(Front):
             except FAILURES as error:
                 pause = route.pause(error, repeatable=_may_be_sent_again(op, error))
                 if pause is None:
-                    raise self._failure(op, error) if route.is_sent else error  # noqa: B904
+                    raise self._failure(op, error, is_sent=route.is_sent)  # noqa: B904
             sleep(pause)
             try:
                 with suppress(Exception):  # nobody may know just now
@@ -682,6 +693,11 @@ class Async(Front):
     _client_type = redis.asyncio.Redis
     _cluster_type = redis.asyncio.RedisCluster
 
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        """Give the class its operations, and what tells that syntax cannot wait."""
+        super().__init_subclass__(**kwargs)
+        refuse_syntax(cls)
+
     @staticmethod
     def _method(plan: operation[Any, Any, Any]) -> Any:
         make = plan.plan
@@ -761,7 +777,7 @@ class Async(Front):
             try:
                 connection = await self._lease(client.connection_pool)
             except FAILURES as error:
-                raise self._failure(op, error) if is_sent else error  # noqa: B904 - as below
+                raise self._failure(op, error, is_sent=is_sent)  # noqa: B904 - as below
             is_sent = True
             try:
                 await _write_to(connection, pack(connection, op.args))
@@ -790,7 +806,7 @@ class Async(Front):
             except FAILURES as error:
                 pause = route.pause(error, repeatable=_may_be_sent_again(op, error))
                 if pause is None:
-                    raise self._failure(op, error) if route.is_sent else error  # noqa: B904
+                    raise self._failure(op, error, is_sent=route.is_sent)  # noqa: B904
             await asyncio.sleep(pause)
             with suppress(Exception):  # nobody may know just now
                 await done(route.refresh())

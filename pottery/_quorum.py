@@ -69,7 +69,7 @@ class Primitive(Front):
 
     def __init__(self, key: object, masters: Iterable[Any], *, raise_on_redis_errors: bool) -> None:
         if not isinstance(key, str):
-            raise TypeError(f"key must be str, not {type(key).__name__}")
+            raise TypeError(f"{type(self).__name__} key must be str, not {type(key).__name__}")
         self.key = self._prefix + key
         self.raise_on_redis_errors = raise_on_redis_errors
         self._masters = self._chosen(masters)
@@ -77,12 +77,10 @@ class Primitive(Front):
 
     def _chosen(self, masters: Iterable[Any]) -> tuple[Any, ...]:
         """Return *masters* in the order of their addresses, the same one in all processes."""
-        if isinstance(masters, (self._client_type, self._cluster_type)):
-            raise TypeError("masters must be an iterable of clients, not a client")
-        chosen = {self._choose(master) for master in masters} or {self._choose(None)}
+        chosen = {self._choose(master) for master in listed(masters)} or {self._choose(None)}
         for one, other in combinations(chosen, 2):
             if same_server(one, other):
-                raise ValueError(f"two of the masters are the same server: {address(one)}")
+                raise ValueError(f"two of the masters are the same server, {_place(one)}: give one")
         return tuple(sorted(chosen, key=lambda master: str(address(master))))
 
     @property
@@ -105,11 +103,24 @@ class Primitive(Front):
         failures = [vote for vote in votes if isinstance(vote, Exception)]
         for failure in failures:
             if not _may_pass(failure):
-                raise failure.with_traceback(None)  # it may be known from an earlier poll
+                # It may be known from an earlier poll.
+                raise self._explained(failure).with_traceback(None)
         must_raise = self.raise_on_redis_errors if raises is None else raises
         if must_raise and len(votes) - len(failures) < self._majority:
             raise QuorumIsImpossible(self.key, self._masters, failures)
         return failures
+
+
+def listed(masters: Iterable[Any]) -> tuple[Any, ...]:
+    """Return *masters*; TypeError if they are one client, which is iterable in some way, too."""
+    if hasattr(masters, "execute_command"):
+        raise TypeError("masters must be an iterable of clients, not a client: masters={client}")
+    return tuple(masters)
+
+
+def _place(master: Any) -> str:
+    host, port, path, *_ = address(master) or ("one found by Sentinel", "", "")
+    return str(path or f"{host}:{port}")
 
 
 def _may_pass(failure: Exception) -> bool:

@@ -354,6 +354,10 @@ def _read(raw: bytes | None) -> Any:
 class BlockingCache(CachePlans, Sync):
     """The cache of a function that blocks."""
 
+    _known_as = "redis_cache of a plain function"
+
 
 class AwaitedCache(CachePlans, Async):
     """The cache of a function that is awaited."""
+
+    _known_as = "redis_cache of an `async def`"

@@ -593,7 +593,7 @@ class RedisSequence(SequencePlans[T], Container, MutableSequence[T]):  # noqa: P
         return self._perform(self._compared(other, how))
 
     def _shown_elements(self) -> str:
-        warn_about("repr of", self, 4)
+        warn_about("repr of", self, 5)
         return repr(self._shown(self._perform(whole(self._texts, 0)), self._decode))
 
 

@@ -7,8 +7,9 @@ from collections.abc import ItemsView, Iterable, KeysView, Mapping, Set, ValuesV
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast
 
+from pottery._advice import refuse_syntax
 from pottery._plan import whole
-from pottery.base import MISSING, START, Readable
+from pottery.base import MISSING, START, Readable, legible
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
@@ -166,6 +167,7 @@ class RedisDictKeys(RedisDictView[K], KeysView[K]):
     def _read(self) -> KeysView[K]:
         return dict.fromkeys(self._mapping).keys()
 
+    @legible
     def __repr__(self) -> str:
         """Return `RedisDictKeys([...])`.
 
@@ -201,6 +203,7 @@ class RedisDictItems(RedisDictView["tuple[K, V]"], ItemsView[K, V]):
         """
         return cast("Iterator[tuple[K, V]]", self._mapping._walk(self._page, START))
 
+    @legible
     def __repr__(self) -> str:
         """Return `RedisDictItems([...])`.
 
@@ -241,6 +244,7 @@ class RedisDictValues(Reading, ValuesView[V]):
         """
         return reversed(list(iter(self)))
 
+    @legible
     def __repr__(self) -> str:
         """Return `RedisDictValues([...])`.
 
@@ -271,3 +275,6 @@ class AIORedisDictView(Readable, Generic[T]):
         O(n); 1 round trip per 1000 items; not atomic.
         """
         return cast("AsyncIterator[T]", self._walk(self._page, START))
+
+
+refuse_syntax(AIORedisDictView)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from contextlib import suppress
+from functools import wraps
 from typing import TYPE_CHECKING, Any, NoReturn, Protocol, TypeAlias, TypeVar
 
 from redis.exceptions import RedisError
@@ -13,7 +14,12 @@ from pottery._cluster import companion, is_cluster, slot
 from pottery._plan import Async, Front, Op, Sync, at, nothing, operation, same_server
 from pottery._script import Script
 from pottery._temporary import temporary_key
-from pottery.exceptions import DecodeError, InefficientAccessWarning, KeyExistsError
+from pottery.exceptions import (
+    DecodeError,
+    InefficientAccessWarning,
+    KeyExistsError,
+    in_short,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -79,8 +85,15 @@ class Base(Front):
         O(1); 0 round trips; atomic.
         """
         self.redis = self._choose(redis)
-        self._is_temporary = not _checked(key)
+        self._is_temporary = not checked(key, self._name())
         self.key = key or temporary_key(self, self.redis)
+
+    def __repr__(self) -> str:
+        """Return the kind and the key: what is there would have to be read.
+
+        O(1); 0 round trips; atomic.
+        """
+        return f"<{type(self).__name__} key={self.key!r}>"
 
     @operation
     def clear(self) -> Op[None]:
@@ -218,10 +231,12 @@ class Base(Front):
             return Undecodable(raw)
 
 
-def _checked(key: Any) -> str | bytes:
+def checked(key: Any, name: str) -> str | bytes:
+    """Return the *key* given to what users call *name*; TypeError if it can be none."""
     if isinstance(key, (str, bytes)):
         return key
-    raise TypeError(f"key must be str or bytes, not {type(key).__name__}")
+    instead = ": leave it out for a temporary one" if key is None else ""
+    raise TypeError(f"{name} key must be str or bytes, not {type(key).__name__}{instead}")
 
 
 def is_stored(given: Elements[T]) -> TypeIs[Stored[T]]:
@@ -273,13 +288,6 @@ class AIOBase(Base, Async):
             with suppress(RedisError):  # tried again when this object is gone
                 await self.clear()
 
-    def __repr__(self) -> str:
-        """Return the kind and the key: what is there would have to be read.
-
-        O(1); 0 round trips; atomic.
-        """
-        return f"<{type(self).__name__} key={self.key!r}>"
-
 
 class AIOContainer(AIOBase):
     """What every asynchronous container has besides.
@@ -321,6 +329,20 @@ def warn_about(what: str, container: Base, stacklevel: int = 3) -> None:
     """Warn that *what* is dear; *stacklevel* leads to the caller of the public method."""
     message = f"{what} {type(container).__name__} {container.key!r} walks or moves all of it"
     warnings.warn(message, InefficientAccessWarning, stacklevel=stacklevel)
+
+
+def legible(show: Callable[[Any], str]) -> Callable[[Any], str]:
+    """Let a repr that cannot read its container tell why: in a debugger it must not raise."""
+
+    @wraps(show)
+    def legibly(self: Any) -> str:
+        try:
+            return show(self)
+        except (RedisError, OSError) as error:
+            key = getattr(self, "_mapping", self).key
+            return f"<{type(self).__name__} key={key!r} cannot be read: {in_short(error)}>"
+
+    return legibly
 
 
 class Undecodable:

@@ -23,7 +23,7 @@ from uuid import uuid4
 from pottery._call_key import CallKey
 from pottery._json import decode, encode
 from pottery._results import AwaitedCache, BlockingCache, CachePlans, Call, Options
-from pottery.base import MISSING, _checked
+from pottery.base import MISSING, checked
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Mapping
@@ -320,7 +320,10 @@ class _Decorator:
 
     def __call__(self, function: Any, /) -> Any:
         if not callable(function):
-            raise TypeError(f"redis_cache needs a callable, not {type(function).__name__}")
+            raise TypeError(
+                f"redis_cache needs a function, not a {type(function).__name__}: name its options, "
+                "as in @redis_cache(redis=client, key='k')"
+            )
         name = getattr(function, "__qualname__", type(function).__qualname__)
         kind: Any = AIOCachedFunction if _is_awaited(function) else CachedFunction
         key = self._key_of(function, name) if self._key else _stable_key(function)
@@ -423,5 +426,5 @@ def redis_cache(  # noqa: PLR0913 - one for each thing that can be chosen
     their class, even to the next version of your program: change *key* with their meaning.
     """
     options = Options(redis, timeout, ttl, typed, make_key, single_flight, lease, on_error)
-    decorator = _Decorator(options, "" if key is None else _checked(key))
+    decorator = _Decorator(options, "" if key is None else checked(key, "redis_cache"))
     return decorator if function is None else decorator(function)

@@ -17,7 +17,7 @@ from redis.exceptions import ResponseError
 from pottery._json import encode, encode_key, find_key
 from pottery._plan import Op, nothing, operation, whole
 from pottery._script import Script
-from pottery.base import MOST_ARGUMENTS, START, warn_about
+from pottery.base import MOST_ARGUMENTS, START, legible, warn_about
 from pottery.dict import AIORedisDict, DictPlans, RedisDict, braced, is_dict_plans, is_mapping
 
 if TYPE_CHECKING:
@@ -413,12 +413,13 @@ class RedisCounter(CounterPlans[T], RedisDict[T, int]):  # type: ignore[misc]  #
         """
         self._perform(self._delete(key))
 
+    @legible
     def __repr__(self) -> str:
         """Return `RedisCounter{...}` with all counts, the highest first.
 
         O(n log n); 1 round trip per 1000 items; not atomic.
         """
-        warn_about("repr of", self)
+        warn_about("repr of", self, 4)
         items = self._all_shown()
         with suppress(TypeError):  # counts that cannot be compared stay in their order
             items = sorted(items, key=itemgetter(1), reverse=True)

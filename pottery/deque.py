@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, TypeVar, cast
 from pottery._plan import Done, Op, nothing, operation
 from pottery._script import Script
 from pottery._sequence import AIOSequence, RedisSequence, SequencePlans, spelled, ssize
+from pottery.base import legible
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -186,6 +187,7 @@ class RedisDeque(DequePlans[T], RedisSequence[T]):  # type: ignore[misc]
         """
         self._perform(self._delete(self._place(index)))
 
+    @legible
     def __repr__(self) -> str:
         """Return `RedisDeque([...])` with all elements, and *maxlen* if there is one.
 

@@ -9,7 +9,16 @@ from pottery._json import encode, encode_key, find_key
 from pottery._plan import Op, nothing, operation, same, whole
 from pottery._script import Script
 from pottery._views import AIORedisDictView, RedisDictItems, RedisDictKeys, RedisDictValues
-from pottery.base import MISSING, START, AIOContainer, Base, Container, Readable, warn_about
+from pottery.base import (
+    MISSING,
+    START,
+    AIOContainer,
+    Base,
+    Container,
+    Readable,
+    legible,
+    warn_about,
+)
 from pottery.exceptions import DecodeError
 
 if TYPE_CHECKING:
@@ -391,12 +400,13 @@ class RedisDict(DictPlans[K, V], Container, MutableMapping[K, V]):  # noqa: PLW1
         warn_about("reversed() of", self)
         return reversed(self._perform(whole(self._keys, START)))
 
+    @legible
     def __repr__(self) -> str:
         """Return `RedisDict{...}` with all items.
 
         O(n); 1 round trip per 1000 items; not atomic.
         """
-        warn_about("repr of", self)
+        warn_about("repr of", self, 4)
         return braced(self, self._all_shown())
 
     def _all_shown(self) -> list[tuple[Any, Any]]:

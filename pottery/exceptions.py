@@ -18,7 +18,8 @@
         └── PotteryWarning
             └── InefficientAccessWarning    one expression walks or moves a whole container
 
-What the builtin raises, pottery raises, with the builtin's text; what Redis raises passes as it is.
+What the builtin raises, pottery raises, with the builtin's text; what Redis raises passes as it is,
+save that WRONGTYPE, and a default server that is not there, say besides where, and what helps.
 """
 
 from __future__ import annotations
@@ -152,6 +153,11 @@ class QuorumNotAchieved(PrimitiveError):
 
     problem = "got no majority of its masters"
 
+    def __str__(self) -> str:
+        """Say why, if it is not that masters failed."""
+        why = "" if self.redis_errors else ", although they answered: somebody else has it"
+        return f"{super().__str__()}{why}"
+
 
 class QuorumIsImpossible(PrimitiveError):
     """So many masters failed that those left are no majority."""
@@ -168,13 +174,13 @@ class TooManyExtensions(PrimitiveError):
 class ExtendUnlockedLock(PrimitiveError):
     """The lock is not held by this object, or no longer, so it cannot be extended."""
 
-    problem = "is not held, so it cannot be extended"
+    problem = "is not held by this object, or no longer, so it cannot be extended"
 
 
 class ReleaseUnlockedLock(PrimitiveError):
     """The lock is not held by this object, or no longer, so it cannot be released."""
 
-    problem = "is not held, so it cannot be released"
+    problem = "is not held by this object, or no longer, so it cannot be released"
 
 
 class PotteryWarning(Warning):

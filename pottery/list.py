@@ -20,7 +20,7 @@ from pottery._sequence import (
     ssize,
     text_of_bound,
 )
-from pottery.base import WHOLE, is_stored
+from pottery.base import WHOLE, is_stored, legible
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -293,6 +293,7 @@ class RedisList(ListPlans[T], RedisSequence[T]):
         else:
             self._perform(self._delete(self._place(index)))
 
+    @legible
     def __repr__(self) -> str:
         """Return `RedisList[...]` with all elements.
 

@@ -101,9 +101,13 @@ class ItemPlans(Base):
 class ItemCache(ItemPlans, Sync):
     """The cache of a CachedOrderedDict."""
 
+    _known_as = "CachedOrderedDict"
+
 
 class AIOItemCache(ItemPlans, AIOBase):
     """The cache of an AIOCachedOrderedDict."""
+
+    _known_as = "AIOCachedOrderedDict"
 
 
 def _read(raws: Sequence[bytes | None]) -> list[Any]:

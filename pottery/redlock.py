@@ -30,7 +30,7 @@ from redis.exceptions import ResponseError
 
 from pottery._plan import Async, Pause, Sync, operation
 from pottery._poll import Poll, Unanswered
-from pottery._quorum import Primitive, evaluate, now, number
+from pottery._quorum import Primitive, evaluate, listed, now, number
 from pottery.exceptions import (
     ExtendUnlockedLock,
     QuorumNotAchieved,
@@ -400,7 +400,7 @@ class RedlockPlans(Primitive):
 
     def _refusal(self, votes: Sequence[Any], failures: list[Exception]) -> Refusal:
         if any(vote == [b"TWICE"] for vote in votes):
-            raise ValueError(f"two of the masters of {self.key!r} are the same server")
+            raise ValueError(f"two of the masters of {self.key!r} are the same server: give one")
         held = {
             master: Held(vote[1], vote[0] / 1000 if vote[0] >= 0 else _LONGEST)
             for master, vote in zip(self._masters, votes, strict=True)
@@ -733,7 +733,9 @@ def _ms(seconds: float) -> str:
     return str(max(int(seconds * 1000), 1))
 
 
-def _positive(name: str, value: float) -> float:
+def _positive(name: str, value: Any) -> float:
+    if not isinstance(value, (int, float)):
+        raise TypeError(f"{name} must be a number of seconds, not {type(value).__name__}")
     if not 0.001 <= value <= _LONGEST:
         raise ValueError(f"{name} must be at least a millisecond, in seconds, not {value!r}")
     return value
@@ -886,7 +888,7 @@ def synchronize(  # noqa: PLR0913 - as in pottery 3.0
     """
     options: dict[str, Any] = {
         "key": key,
-        "masters": tuple(masters),
+        "masters": listed(masters),
         "raise_on_redis_errors": raise_on_redis_errors,
         "auto_release_time": auto_release_time,
         "context_manager_blocking": blocking,

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Generic, NamedTuple, TypeVar, cast
 from pottery._json import encode_key, find_key
 from pottery._plan import Done, Op, nothing, operation, same, whole
 from pottery._script import Script
-from pottery.base import START, AIOContainer, Base, Container, Readable, warn_about
+from pottery.base import START, AIOContainer, Base, Container, Readable, legible, warn_about
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterator, Sequence
@@ -461,12 +461,13 @@ class RedisSet(SetPlans[T], Container, MutableSet[T]):  # noqa: PLW1641 - no has
         """
         return self._walk(self._members, START)
 
+    @legible
     def __repr__(self) -> str:
         """Return `RedisSet{...}` with all members.
 
         O(n); 1 round trip per 1000 items; not atomic.
         """
-        warn_about("repr of", self)
+        warn_about("repr of", self, 4)
         shown = self._shown(self._perform(whole(self._texts, START)), self._decode_key)
         return f"{type(self).__name__}{{{', '.join(map(repr, shown))}}}"
 

@@ -86,7 +86,8 @@ def operations(container):
     """Yield the name and the function of each public operation of a class."""
     for name in sorted(set(dir(container)) - NO_OPERATIONS):
         function = getattr(container, name)
-        is_ours = str(getattr(function, "__module__", "")).startswith("pottery")
+        module = str(getattr(function, "__module__", ""))
+        is_ours = module.startswith("pottery") and module != "pottery._advice"  # which refuses
         is_public = not name.startswith("_") or name.startswith("__")
         if is_ours and is_public and inspect.isroutine(function):
             yield name, function
@@ -388,6 +389,7 @@ TWIN_BLOOM_CALLS = (
 )
 QUEUE_CALLS = {
     "__init__": lambda q: type(q)(redis=q.redis, key="new"),
+    "__repr__": repr,
     "clear": lambda q: q.clear(),
     "empty": lambda q: q.empty(),
     "get": lambda q: q.get(),

@@ -514,7 +514,7 @@ def test_unhashable_argument_is_typeerror_before_the_call(redis):
 
 @pytest.mark.parametrize("wrong", [1, "key", object(), classmethod(square)])
 def test_decorating_no_function_is_typeerror(wrong):
-    with pytest.raises(TypeError, match="redis_cache needs a callable"):
+    with pytest.raises(TypeError, match="redis_cache needs a function"):
         redis_cache(wrong)
 
 

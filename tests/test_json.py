@@ -105,7 +105,7 @@ def test_encode_refuses_what_json_cannot_spell_in_the_words_of_json(value):
     with pytest.raises(TypeError) as raised:
         encode(value)
 
-    assert str(raised.value) == str(expected.value)
+    assert str(raised.value).partition(", at value")[0] == str(expected.value)
 
 
 def test_encode_refuses_what_contains_itself():

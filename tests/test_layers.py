@@ -23,7 +23,7 @@ PATHS = {module_of(path.relative_to(PACKAGE)): path for path in PACKAGE.rglob("*
 MODULES = sorted(PATHS)
 # From the bottom up; a module imports only from tiers below its own.
 TIERS = [
-    {"exceptions", "_json", "_wire", "testing._proxy", "timer"},
+    {"_advice", "exceptions", "_json", "_wire", "testing._proxy", "timer"},
     {"_call_key", "_poll", "testing._server"},
     {"_cluster", "testing._cluster", "testing._sentinel"},
     {"_plan"},

@@ -125,7 +125,7 @@ def stopped(server):
 ANSWERS = {
     "__aexit__": "tries to unlink a temporary key, and tries again later; or releases, as below",
     "__exit__": "releases, as below",
-    "__repr__": "of a HyperLogLog, shows a question mark",
+    "__repr__": "does not raise: it shows what is wrong, or of a HyperLogLog a question mark",
     "locked": "is not certain that the lock is held",
     "owner": "knows of nobody who holds a majority",
     "release": "has sent it, and the server will do it before all that comes later",

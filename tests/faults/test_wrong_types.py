@@ -22,7 +22,7 @@ ANSWERS = {
     "__copy__": "Redis copies whatever it is; the copy is refused then",
     "__deepcopy__": "as __copy__",
     "__init__": "makes another one",
-    "__repr__": "of a HyperLogLog, shows a question mark",
+    "__repr__": "does not raise: it shows what is wrong, or of a HyperLogLog a question mark",
     "copy": "as __copy__",
     "create": "makes another one",
     "fromkeys": "makes another one",
