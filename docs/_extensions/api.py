@@ -14,7 +14,8 @@ PLAN = re.compile(r"(?:Op|Plan|Steps)\[(.*)\]$")
 def skip_foreign(*event):
     """Leave out the special methods that are not pottery's own."""
     name, member = event[2:4]
-    foreign = not str(getattr(member, "__module__", "")).startswith("pottery")
+    module = str(getattr(member, "__module__", ""))
+    foreign = not module.startswith("pottery") or module == "pottery._advice"  # which refuses
     return True if name.startswith("__") and foreign else None
 
 
