@@ -11,6 +11,7 @@ from pottery._plan import Op, nothing, operation, whole
 from pottery._script import Script
 from pottery._sequence import (
     BOUNDS,
+    MARK,
     REPLACE,
     TAKE,
     AIOSequence,
@@ -130,7 +131,7 @@ class ListPlans(SequencePlans[T]):
         return self._take(at)
 
     def _take(self, index: int) -> Steps[T]:
-        taken = yield from TAKE((self.key,), (str(index),))
+        taken = yield from TAKE((self.key,), (str(index), MARK))
         if isinstance(taken, int):
             raise IndexError("pop index out of range" if taken else self._nothing_to_pop)
         item: T = self._decode(taken)

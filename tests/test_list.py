@@ -256,3 +256,41 @@ def test_list_that_would_be_too_long_for_redis_is_refused_at_once(redis):
         items * 10**15
     assert len(items) == 3
     assert list(RedisList(redis=redis) * 10**15) == []
+
+
+@pytest.mark.parametrize("size", [0, 1, 2, 16, 17, 40, 3000])
+def test_insertion_and_removal_find_their_places_among_equal_elements(redis, size):
+    expected = list("ab" * (size // 2) + "a" * (size % 2))
+    items = RedisList(expected, redis=redis, key="l")
+    places = {0, 1, size // 3, size // 2, size - size // 17, size - 2, size - 1, size, size + 1}
+    for place in sorted(places | {-place for place in places}):
+        items.insert(place, "x")
+        expected.insert(place, "x")
+        assert items[:] == expected
+
+        if -len(expected) <= place < len(expected):
+            assert items.pop(place) == expected.pop(place)
+        else:
+            del items[-1], expected[-1]
+        assert items[:] == expected
+
+
+HALVES = {
+    "insert": ("linsert", lambda items: items.insert(1, "x")),
+    "pop": ("lrem", lambda items: items.pop(1)),
+    "del": ("lrem", lambda items: items.__delitem__(-2)),
+    "remove": ("lrem", lambda items: items.remove(["list"])),
+}
+
+
+@pytest.mark.parametrize(("forbidden", "change"), HALVES.values(), ids=HALVES)
+def test_list_stays_as_it_was_if_a_user_may_do_only_half_of_a_change(
+    server, redis, forbidden, change
+):
+    redis.execute_command("ACL SETUSER", "guest", "on", "nopass", "~*", "+@all", f"-{forbidden}")
+    with server.client(username="guest", password="any") as guest:
+        items = RedisList(["a", ["list"], "c"], redis=guest, key="l")
+        with pytest.raises(ResponseError, match=r"(?i)permission|can.t run"):
+            change(items)
+    redis.execute_command("ACL DELUSER", "guest")
+    assert RedisList(redis=redis, key="l")[:] == ["a", ["list"], "c"]
