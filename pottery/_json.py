@@ -9,14 +9,17 @@ from __future__ import annotations
 
 from contextlib import suppress
 from inspect import iscoroutinefunction
+from itertools import chain
 from json import JSONDecodeError, JSONDecoder, JSONEncoder
 from json.encoder import encode_basestring_ascii
 from math import isfinite, isnan
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 from uuid import uuid4
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
+
+T = TypeVar("T")
 
 
 class PotteryEncoder(JSONEncoder):
@@ -57,6 +60,8 @@ _SCALARS: dict[type, Callable[[Any], str]] = {
     type(None): lambda _: "null",
     float: _encode_float,
 }
+# Of many values of one of these types, C can go through all.
+_PLAIN: dict[type, Callable[[Any], str]] = {str: encode_basestring_ascii, int: int.__repr__}
 
 
 def encode(value: object) -> str:
@@ -92,6 +97,23 @@ def _is_spelled(value: object) -> bool:
     return False
 
 
+def encode_many(values: Iterable[object]) -> list[str]:
+    """Return the JSON texts of many values; errors as of `encode`."""
+    return _each(encode, list(values))
+
+
+def _each(spell: Callable[[object], str], values: list[object]) -> list[str]:
+    kinds = set(map(type, values))
+    if len(kinds) == 1:
+        spell = _PLAIN.get(kinds.pop(), spell)
+    return list(map(spell, values))
+
+
+def alternate(keys: Iterable[T], values: Iterable[T]) -> list[T]:
+    """Return keys and values in turn, as commands take them."""
+    return list(chain.from_iterable(zip(keys, values, strict=True)))
+
+
 def _refuse_twins(value: Any) -> None:
     # Of all keys that differ in Python and not in JSON, only NaNs get past sort_keys.
     items: Iterable[Any] = ()
@@ -118,6 +140,11 @@ def encode_key(value: object) -> str:
     return encode(value)
 
 
+def encode_keys(values: Iterable[object]) -> list[str]:
+    """Return the JSON texts of many keys; errors as of `encode_key`."""
+    return _each(encode_key, list(values))
+
+
 def find_key(value: object) -> str | None:
     """Return the JSON text under which *value* would be found, None if it can be nowhere.
 
@@ -130,6 +157,15 @@ def find_key(value: object) -> str | None:
         return encode_key(value)
     except (TypeError, ValueError, RecursionError):
         return None
+
+
+def find_keys(values: Iterable[object]) -> list[str | None]:
+    """Return for each of *values* what `find_key` does."""
+    values = list(values)
+    try:
+        return [*encode_keys(values)]
+    except (TypeError, ValueError, RecursionError):
+        return list(map(find_key, values))
 
 
 def _has_nan(value: Any) -> bool:

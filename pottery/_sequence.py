@@ -15,7 +15,7 @@ from uuid import uuid4
 
 from redis.exceptions import ResponseError
 
-from pottery._json import encode, spellings
+from pottery._json import encode, encode_many, spellings
 from pottery._plan import Op, nothing, operation, same, whole
 from pottery._script import Script
 from pottery.base import PAGE, WHOLE, AIOContainer, Base, Container, Readable, warn_about
@@ -240,7 +240,7 @@ class SequencePlans(Base, Readable, Generic[T]):
         if _is_sequence(iterable) and self._is_beside(iterable):
             yield from JOIN((self.key, iterable.key), ("last", self._most()), nothing)
         else:
-            yield from self._push("RPUSH", spelled((yield from self._taken(iterable))))
+            yield from self._push("RPUSH", encode_many((yield from self._taken(iterable))))
 
     def _push(self, command: str, texts: Sequence[str]) -> Plan[None]:
         if len(texts) == 1:
@@ -448,7 +448,7 @@ class SequencePlans(Base, Readable, Generic[T]):
         if _is_sequence(other) and self._is_beside(other):
             keys.insert(0 if first else 1, other.key)
         else:
-            texts = spelled((yield from self._taken(other)))
+            texts = encode_many((yield from self._taken(other)))
         order = "first" if first else "last"
         yield from JOIN((new.key, *keys), (order, new._most(), *texts), nothing)
         return new
@@ -474,10 +474,6 @@ def _is_sequence(operand: object) -> TypeIs[SequencePlans[Any]]:
 
 def _found(reply: int | None) -> int | None:
     return reply
-
-
-def spelled(items: Iterable[object]) -> list[str]:
-    return [encode(item) for item in items]
 
 
 def text_of_bound(position: int | None) -> str:

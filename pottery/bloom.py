@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Generic, NamedTuple, TypeVar, cast
 
 import mmh3
 
-from pottery._json import encode_key, find_key
+from pottery._json import encode_key, encode_keys, find_key, find_keys
 from pottery._plan import Done, Op, nothing, operation, same, same_server
 from pottery._script import Script
 from pottery.base import MOST_ARGUMENTS, AIOContainer, Base, Container
@@ -178,7 +178,7 @@ class BloomPlans(Base, Generic[T]):
     # --- elements
 
     def _created(self, iterable: Elements[T]) -> Steps[None]:
-        texts = list(map(encode_key, (yield from self._taken(iterable))))
+        texts = encode_keys((yield from self._taken(iterable)))
         if self._are_few(texts, MERGING):
             yield from self._create("BITFIELD", self._setting(texts))
         elif self._is_temporary:
@@ -205,7 +205,7 @@ class BloomPlans(Base, Generic[T]):
         """
         filters = [self._alike(other) for other in others if _is_filter(other)]
         elements = yield from self._all_taken(other for other in others if not _is_filter(other))
-        texts = list(map(encode_key, elements))
+        texts = encode_keys(elements)
         if not filters and self._are_few(texts, MERGING):
             yield from self._write("BITFIELD", self._setting(texts), repeatable=True)
         else:
@@ -222,7 +222,7 @@ class BloomPlans(Base, Generic[T]):
 
         O(k); 1 round trip; atomic.
         """
-        texts = [find_key(item) for item in items]
+        texts = find_keys(items)
         found = yield from self._found([text for text in texts if text is not None])
         return [text in found for text in texts]
 

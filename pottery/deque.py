@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections import deque
 from typing import TYPE_CHECKING, Any, ClassVar, TypeVar, cast
 
+from pottery._json import encode, encode_many
 from pottery._plan import Done, Op, nothing, operation
 from pottery._script import Script
-from pottery._sequence import AIOSequence, RedisSequence, SequencePlans, spelled, ssize
+from pottery._sequence import AIOSequence, RedisSequence, SequencePlans, ssize
 from pottery.base import legible
 
 if TYPE_CHECKING:
@@ -67,7 +68,7 @@ class DequePlans(SequencePlans[T]):
 
     def _fill(self, items: Elements[T]) -> Steps[None]:
         """Create the deque of the last *maxlen* items, if there are any; else look for too many."""
-        texts, most = spelled((yield from self._taken(items))), self._maxlen
+        texts, most = encode_many((yield from self._taken(items))), self._maxlen
         if most is not None:
             texts = texts[-most:] if most else []
         if texts or most is None or self._is_temporary:
@@ -91,7 +92,7 @@ class DequePlans(SequencePlans[T]):
 
         O(1); 1 round trip; atomic.
         """
-        return self._push("LPUSH", spelled([item]))
+        return self._push("LPUSH", [encode(item)])
 
     @operation
     def extendleft(self, iterable: Elements[T], /) -> Steps[None]:
@@ -99,7 +100,7 @@ class DequePlans(SequencePlans[T]):
 
         O(k); 1 round trip; atomic.
         """
-        yield from self._push("LPUSH", spelled((yield from self._taken(iterable))))
+        yield from self._push("LPUSH", encode_many((yield from self._taken(iterable))))
 
     @operation
     def pop(self) -> Steps[T]:

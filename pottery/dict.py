@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, MutableMapping
 from typing import TYPE_CHECKING, Any, Generic, TypeAlias, TypeVar, cast, overload
 
-from pottery._json import encode, encode_key, find_key
+from pottery._json import alternate, encode, encode_key, encode_keys, encode_many, find_key
 from pottery._plan import Op, nothing, operation, same, whole
 from pottery._script import Script
 from pottery._views import AIORedisDictView, RedisDictItems, RedisDictKeys, RedisDictValues
@@ -226,7 +226,7 @@ class DictPlans(Base, Readable, Generic[K, V]):
 
 
 def _spelled(items: Mapping[Any, Any]) -> list[Argument]:
-    return [text for key in items for text in (encode_key(key), encode(items[key]))]
+    return alternate(encode_keys(items), encode_many(items[key] for key in items))
 
 
 def _spelled_pairs(arg: Any) -> list[Argument]:
@@ -234,7 +234,8 @@ def _spelled_pairs(arg: Any) -> list[Argument]:
         return _spelled(dict(arg))
     pairs: list[Any] = [tuple(pair) if hasattr(pair, "__iter__") else pair for pair in arg]
     dict(pairs)  # for its errors; it would take 1 and 1.0 for one key
-    return [text for key, value in pairs for text in (encode_key(key), encode(value))]
+    keys, values = ([pair[side] for pair in pairs] for side in (0, 1))
+    return alternate(encode_keys(keys), encode_many(values))
 
 
 class RedisDict(DictPlans[K, V], Container, MutableMapping[K, V]):  # noqa: PLW1641 - no hash, as dict

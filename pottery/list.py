@@ -7,6 +7,7 @@ from hashlib import sha1
 from operator import index as as_index
 from typing import TYPE_CHECKING, Any, ClassVar, TypeVar, cast, overload
 
+from pottery._json import encode_many
 from pottery._plan import Op, nothing, operation, whole
 from pottery._script import Script
 from pottery._sequence import (
@@ -17,7 +18,6 @@ from pottery._sequence import (
     AIOSequence,
     RedisSequence,
     SequencePlans,
-    spelled,
     ssize,
     text_of_bound,
 )
@@ -116,7 +116,7 @@ class ListPlans(SequencePlans[T]):
 
     def _fill(self, items: Elements[T]) -> Steps[None]:
         """Create the list of *items*, if there are any."""
-        yield from self._create("RPUSH", spelled((yield from self._taken(items))))
+        yield from self._create("RPUSH", encode_many((yield from self._taken(items))))
 
     @operation
     def pop(self, index: int = -1, /) -> Plan[T]:
@@ -187,7 +187,7 @@ class ListPlans(SequencePlans[T]):
                 if step == 1
                 else "must assign iterable to extended slice"
             )
-        texts = spelled((yield from self._taken(cast("Elements[Any]", items))))
+        texts = encode_many((yield from self._taken(cast("Elements[Any]", items))))
         if step == 1:
             bounds = text_of_bound(start), text_of_bound(stop)
             yield from SPLICE((self.key,), (*bounds, *texts), nothing)

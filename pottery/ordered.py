@@ -6,7 +6,15 @@ from collections import OrderedDict
 from copy import deepcopy
 from typing import TYPE_CHECKING, Any, NoReturn, TypeVar, cast, overload
 
-from pottery._json import decode, decode_many, encode, encode_key
+from pottery._json import (
+    alternate,
+    decode,
+    decode_many,
+    encode,
+    encode_key,
+    encode_keys,
+    encode_many,
+)
 from pottery._plan import Op, Sync, same
 from pottery._results import milliseconds
 from pottery._script import Script
@@ -150,7 +158,8 @@ class _Cached(OrderedDict[K, V]):
         self._places: dict[K, str] = {}
 
     def _look_up(self, dict_keys: Iterable[K]) -> Steps[None]:
-        self._places = {key: encode_key(key) for key in dict.fromkeys(dict_keys)}
+        keys = dict.fromkeys(dict_keys)
+        self._places = dict(zip(keys, encode_keys(keys), strict=True))
         put = super().__setitem__
         cache: ItemPlans = self._cache
         values = yield from cache._look_up([*self._places.values()])
@@ -162,10 +171,7 @@ class _Cached(OrderedDict[K, V]):
         places = self._places
         # 1.0 is the key 1 if that is here, as in a dict.
         fields = [places.get(key) or encode_key(key) for key in items]
-        texts: list[str] = []
-        for pair in zip(fields, map(encode, items.values()), strict=True):
-            texts += pair
-        yield from self._cache._store(texts)
+        yield from self._cache._store(alternate(fields, encode_many(items.values())))
         self._put(items, fields)
 
     def _set_default(self, key: K, default: Any) -> Steps[Any]:

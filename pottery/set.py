@@ -6,7 +6,7 @@ from collections.abc import Iterable, MutableSet, Set
 from itertools import chain, compress
 from typing import TYPE_CHECKING, Any, Generic, NamedTuple, TypeVar, cast
 
-from pottery._json import encode_key, find_key
+from pottery._json import encode_key, encode_keys, find_key, find_keys
 from pottery._plan import Done, Op, nothing, operation, same, whole
 from pottery._script import Script
 from pottery.base import START, AIOContainer, Base, Container, Readable, legible, warn_about
@@ -183,8 +183,12 @@ class SetPlans(Base, Readable, Generic[T]):
 
         O(k); 1 round trip; atomic.
         """
-        texts = [_find(item) for item in items]
-        flags = iter((yield from self._found([text for text in texts if text is not None])))
+        texts = _find_many(items)
+        wanted = [text for text in texts if text is not None]
+        found = yield from self._found(wanted)
+        if len(found) == len(texts):
+            return found
+        flags = iter(found)
         return [text is not None and next(flags) for text in texts]
 
     def _found(self, texts: Sequence[str]) -> Plan[list[bool]]:
@@ -199,7 +203,7 @@ class SetPlans(Base, Readable, Generic[T]):
         O(k); 1 round trip; atomic.
         """
         keys, foreign = yield from self._split(others)
-        texts = _spelled(chain(*foreign))
+        texts = encode_keys(chain(*foreign))
         if keys:
             yield from UPDATE((self.key, *keys), texts, nothing)
         else:
@@ -236,7 +240,7 @@ class SetPlans(Base, Readable, Generic[T]):
         """
         keys, foreign = yield from self._split((other,))
         # Each once: an element given twice would be added and taken away again.
-        texts = () if keys else dict.fromkeys(_spelled(foreign[0]))
+        texts = () if keys else dict.fromkeys(encode_keys(foreign[0]))
         yield from TOGGLE((self.key, *keys), texts, nothing)
 
     @operation
@@ -277,8 +281,7 @@ class SetPlans(Base, Readable, Generic[T]):
         keys, foreign = yield from self._split(others)
         wanted = _common(foreign)
         if foreign and not keys:
-            found = yield from self._found(wanted)
-            return set(self._decode_keys([*_as_replied(compress(wanted, found))]))
+            return set(compress(wanted.values(), (yield from self._found([*wanted]))))
         texts = set((yield from self._result_of("SINTER", keys)))
         return set(self._decode_keys([*(texts & _as_replied(wanted) if foreign else texts)]))
 
@@ -330,7 +333,7 @@ class SetPlans(Base, Readable, Generic[T]):
         """Return a new RedisSet, the result of this one and *other*."""
         result = self._like()
         keys, foreign = yield from self._split((other,))
-        spell = _findable if how in (INTERSECTION, DIFFERENCE) and not reflected else _spelled
+        spell = _findable if how in (INTERSECTION, DIFFERENCE) and not reflected else encode_keys
         texts = spell(chain(*foreign))
         operands = (self.key, *(keys or [result.key]))
         operands = operands[::-1] if reflected else operands
@@ -339,7 +342,7 @@ class SetPlans(Base, Readable, Generic[T]):
 
     def _fill(self, items: Elements[T]) -> Steps[None]:
         """Create the set with *items*, if there are any."""
-        yield from self._create("SADD", _spelled((yield from self._taken(items))))
+        yield from self._create("SADD", encode_keys((yield from self._taken(items))))
 
     # --- comparison
 
@@ -396,26 +399,38 @@ def _find(item: object) -> str | None:
     return None if isinstance(item, (set, SetPlans)) else find_key(item)
 
 
-def _spelled(items: Iterable[object]) -> list[str]:
-    return list(map(encode_key, items))
+def _find_many(items: Iterable[object]) -> list[str | None]:
+    items = list(items)
+    try:
+        return find_keys(items)
+    except TypeError:
+        return list(map(_find, items))
 
 
 def _findable(items: Iterable[object]) -> list[str]:
-    return [text for text in map(find_key, items) if text is not None]
+    return [text for text in find_keys(items) if text is not None]
 
 
 def _as_replied(texts: Iterable[str]) -> set[bytes]:
-    return {text.encode() for text in texts}
+    return set(map(str.encode, texts))
 
 
-def _common(lists: Sequence[Iterable[object]]) -> list[str]:
-    """Return the texts that occur in every one of *lists*."""
-    texts = [set(_findable(items)) for items in lists]
-    return list(texts[0].intersection(*texts)) if texts else []
+def _common(lists: Sequence[Sequence[Any]]) -> dict[str, Any]:
+    """Return what occurs in every one of *lists*, by its text."""
+    if not lists:
+        return {}
+    first, *others = lists
+    common = {
+        text: item for text, item in zip(find_keys(first), first, strict=True) if text is not None
+    }
+    for other in others:
+        texts = set(find_keys(other))
+        common = {text: item for text, item in common.items() if text in texts}
+    return common
 
 
 def _flags(reply: Iterable[int]) -> list[bool]:
-    return [bool(flag) for flag in reply]
+    return list(map(bool, reply))
 
 
 class RedisSet(SetPlans[T], Container, MutableSet[T]):  # noqa: PLW1641 - no hash, as set

@@ -17,7 +17,10 @@ from pottery._json import (
     decode_many,
     encode,
     encode_key,
+    encode_keys,
+    encode_many,
     find_key,
+    find_keys,
     freeze,
     spellings,
 )
@@ -250,6 +253,30 @@ def test_what_is_no_plain_scalar_has_no_known_spellings(value):
 
 
 # --- keys
+
+
+@always_the_same
+@given(st.lists(keys) | st.lists(characters) | st.lists(st.integers()))
+def test_many_are_encoded_as_one_after_the_other(many):
+    texts = list(map(dumps, many))
+    assert encode_many(iter(many)) == encode_keys(iter(many)) == find_keys(iter(many)) == texts
+
+
+def outcome(call, value):
+    try:
+        return call(value)
+    except (TypeError, ValueError) as error:
+        return type(error), str(error)
+
+
+@pytest.mark.parametrize("odd", [Colour.RED, Shout("a"), b"", nan, 10**5000], ids=type)
+def test_one_odd_value_among_many_is_taken_as_when_alone(odd):
+    assert find_keys(["b", odd]) == ['"b"', find_key(odd)]
+    assert find_keys([2, odd]) == ["2", find_key(odd)]
+    for all_of, one in ((encode_many, encode), (encode_keys, encode_key)):
+        alone = outcome(one, odd)
+        among = ['"b"', alone] if isinstance(alone, str) else alone
+        assert outcome(all_of, ["b", odd]) == among
 
 
 @always_the_same
