@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast
 
 from redis.exceptions import RedisError
 
-from pottery._json import encode_key, find_key
+from pottery._json import encode_key, encode_keys, find_key, find_keys
 from pottery._plan import Done, Op, nothing, operation, same, same_server
 from pottery._script import Script
 from pottery.base import MOST_ARGUMENTS, AIOContainer, Base, Container
@@ -61,13 +61,12 @@ return merged
 FIND = Script(
     """
 -- KEYS[1] HyperLogLog, KEYS[2] scratch, ARGV elements; returns for each whether it may be there
-local original = redis.call('GET', KEYS[1])
-if not original then return {} end
+redis.call('STRLEN', KEYS[1])  -- an error if there is something else, which might be long
 if redis.replicate_commands then redis.replicate_commands() end
 redis.set_repl(redis.REPL_NONE)
 local flags, is_copy = {}, false
 for i, element in ipairs(ARGV) do
-  if not is_copy then redis.call('SET', KEYS[2], original) end
+  if not is_copy and redis.call('COPY', KEYS[1], KEYS[2], 'REPLACE') == 0 then return {} end
   local changed = redis.pcall('PFADD', KEYS[2], element)
   if type(changed) == 'table' then  -- an error: not a HyperLogLog
     redis.call('DEL', KEYS[2])
@@ -87,7 +86,7 @@ class HyperLogLogPlans(Base, Generic[T]):
     """What HyperLogLog and AIOHyperLogLog ask of Redis."""
 
     def _fill(self, items: Elements[T]) -> Steps[None]:
-        yield from self._create("PFADD", list(map(encode_key, (yield from self._taken(items)))))
+        yield from self._create("PFADD", encode_keys((yield from self._taken(items))))
 
     @operation
     def add(self, item: T, /) -> Op[None]:
@@ -121,7 +120,7 @@ class HyperLogLogPlans(Base, Generic[T]):
 
         O(k); 1 round trip; atomic.
         """
-        texts = [find_key(item) for item in items]
+        texts = find_keys(items)
         found = yield from self._found([text for text in texts if text is not None])
         return [text in found for text in texts]
 
@@ -177,7 +176,7 @@ class HyperLogLogPlans(Base, Generic[T]):
                 distant += yield from self._string_of(other)
             else:
                 raise RuntimeError(f"key {other.key!r} is on another server: Redis merges its own")
-        return keys, distant, list(map(encode_key, (yield from self._all_taken(rest))))
+        return keys, distant, encode_keys((yield from self._all_taken(rest)))
 
     @staticmethod
     def _string_of(other: HyperLogLogPlans[Any]) -> Steps[list[bytes]]:
