@@ -303,21 +303,29 @@ def deques(redis):
 
 
 COUNT = "for i = 1, #ARGV, 2 do redis.call('HINCRBY', KEYS[1], ARGV[i], ARGV[i + 1]) end"
+# As `+=` of a Counter does, which keeps what is above zero.
+COUNT_AND_STRIP = f"""
+{COUNT}
+local all = redis.call('HGETALL', KEYS[1])
+for i = 1, #all, 2 do
+  if tonumber(all[i + 1]) <= 0 then redis.call('HDEL', KEYS[1], all[i]) end
+end
+"""
 
 
 def counters(redis):
     redis.hset("counter", mapping=encode_all({"a": 1, "b": 1, "c": 1}))
     redis.hset("big counter", mapping=encode_all(THOUSAND))
     redis.hset("more counter", mapping=encode_all(THOUSAND))
-    count = redis.register_script(COUNT)
+    count, count_and_strip = map(redis.register_script, (COUNT, COUNT_AND_STRIP))
     counts = Counter(THOUSAND)
 
     def read():
         return Counter({decode(k): int(v) for k, v in redis.hgetall("big counter").items()})
 
-    def update(sign):
+    def update(sign, script=count):
         args = [word for key, n in counts.items() for word in (encode(key), sign * n)]
-        count(["more counter"], args)
+        script(["more counter"], args)
 
     return {
         "counter: c[k]": lambda: int(redis.hget("counter", encode("a")) or 0),
@@ -325,7 +333,7 @@ def counters(redis):
         "counter: c.update, 1000": lambda: update(1),
         "counter: c.subtract, 1000": lambda: update(-1),
         "counter: c + Counter, 1000": lambda: read() + counts,
-        "counter: c += Counter, 1000": lambda: update(1),
+        "counter: c += Counter, 1000": lambda: update(1, count_and_strip),
         "counter: c.most_common(10), 1000": lambda: read().most_common(10),
         "counter: c.total(), 1000": lambda: sum(map(int, redis.hvals("big counter"))),
     }
