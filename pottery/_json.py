@@ -9,17 +9,14 @@ from __future__ import annotations
 
 from contextlib import suppress
 from inspect import iscoroutinefunction
-from itertools import chain
 from json import JSONDecodeError, JSONDecoder, JSONEncoder
 from json.encoder import encode_basestring_ascii
 from math import isfinite, isnan
-from typing import TYPE_CHECKING, Any, TypeVar, cast
+from typing import TYPE_CHECKING, Any, cast
 from uuid import uuid4
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
-
-T = TypeVar("T")
+    from collections.abc import Callable, Collection, Iterable, Sequence
 
 
 class PotteryEncoder(JSONEncoder):
@@ -55,13 +52,13 @@ def _encode_float(value: float) -> str:
 # By exact type: subclasses (IntEnum, a str with its own __repr__) are left to the encoder.
 _SCALARS: dict[type, Callable[[Any], str]] = {
     str: encode_basestring_ascii,
-    int: int.__repr__,
+    int: repr,
     bool: _LITERALS.__getitem__,
     type(None): lambda _: "null",
     float: _encode_float,
 }
 # Of many values of one of these types, C can go through all.
-_PLAIN: dict[type, Callable[[Any], str]] = {str: encode_basestring_ascii, int: int.__repr__}
+_PLAIN: dict[type, Callable[[Any], str]] = {str: encode_basestring_ascii, int: repr}
 
 
 def encode(value: object) -> str:
@@ -109,9 +106,11 @@ def _each(spell: Callable[[object], str], values: list[object]) -> list[str]:
     return list(map(spell, values))
 
 
-def alternate(keys: Iterable[T], values: Iterable[T]) -> list[T]:
+def alternate(keys: Collection[Any], values: Collection[Any]) -> list[Any]:
     """Return keys and values in turn, as commands take them."""
-    return list(chain.from_iterable(zip(keys, values, strict=True)))
+    both: list[Any] = [None] * (2 * len(keys))
+    both[::2], both[1::2] = keys, values  # in C, and an error if there are not as many
+    return both
 
 
 def _refuse_twins(value: Any) -> None:

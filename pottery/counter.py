@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, NoReturn, TypeAlias, TypeVar, cast, overl
 
 from redis.exceptions import ResponseError
 
-from pottery._json import encode, encode_key, find_key
+from pottery._json import alternate, encode, encode_keys, encode_many, find_key
 from pottery._plan import Op, nothing, operation, whole
 from pottery._script import Script
 from pottery.base import MOST_ARGUMENTS, START, legible, warn_about
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from _typeshed import SupportsItems
     from typing_extensions import Self, TypeIs
 
-    from pottery._plan import Steps
+    from pottery._plan import Plan, Steps
     from pottery._wire import Argument
     from pottery.base import Elements
 
@@ -50,30 +50,64 @@ end
 
 # Texts given to one ADD: a multiple of two, and REPLACE needs three for every two.
 PART = MOST_ARGUMENTS // 3 * 2
-SIGNS = {"__iadd__": "+", "__isub__": "-", "__ior__": "|", "__iand__": "&"}
+CHOICES = {"__ior__": "max", "__iand__": "min"}
 
-ADD = Script(
-    """
+# Each sum is one command. To read all counts first would take as long again; so if Redis cannot
+# add to one, which is rare, what was added before it is taken back.
+ADD = Script(r"""
 -- KEYS[1] hash; ARGV field, short integer and so on; returns whether all could be added
+local call, key, args = redis.call, KEYS[1], ARGV
+local size, new, at = call('HLEN', key), {}, 1
+local function add()
+  while args[at] do
+    local field, delta = args[at], args[at + 1]
+    if call('HINCRBY', key, field, delta) == delta - 0 and call('HLEN', key) > size then
+      size = size + 1
+      new[size] = field
+    end
+    at = at + 2
+  end
+end
+local added, problem = pcall(add)
+if added then return 1 end
+for back = 1, at - 2, 2 do call('HINCRBY', key, args[back], 0 - args[back + 1]) end
+for _, field in pairs(new) do call('HDEL', key, field) end
+local text = type(problem) == 'table' and problem.err or problem
+if text:find('not an integer') or text:find('overflow') then return 0 end
+return {err = text:match('%u%u+ [^\r\n]*') or text}  -- before Redis 7 it names the script first
+""")
+
+ADD_AND_STRIP = Script(
+    """
+-- KEYS[1] hash; ARGV[1] whether any count can grow, ARGV[2..] field, short integer and so on, which
+-- is added; then removes what is not above zero; returns whether done
 """
     + IS_SHORT
     + """
-local fields = {}
-for i = 1, #ARGV, 2 do fields[#fields + 1] = ARGV[i] end
-for i = 1, #fields, 5000 do
-  local last = math.min(i + 4999, #fields)
-  for _, text in ipairs(redis.call('HMGET', KEYS[1], unpack(fields, i, last))) do
-    if text and not is_short(text) then return 0 end
+local low, fields, gone = {}, nil, {}
+for i, text in ipairs(redis.call('HVALS', KEYS[1])) do
+  if not is_short(text) then return 0 end
+  if text == '0' or text:byte() == 45 then -- a minus
+    fields = fields or redis.call('HKEYS', KEYS[1])
+    low[fields[i]] = true
   end
 end
-for i = 1, #ARGV, 2 do redis.call('HINCRBY', KEYS[1], ARGV[i], ARGV[i + 1]) end
+-- Once something was removed, if only this, a server that is out of memory subtracts.
+if ARGV[1] == 'fewer' then redis.call('HDEL', KEYS[1], '') end
+for i = 2, #ARGV, 2 do
+  local count = redis.call('HINCRBY', KEYS[1], ARGV[i], ARGV[i + 1])
+  low[ARGV[i]] = count <= 0 or nil
+end
+for field in pairs(low) do gone[#gone + 1] = field end
+spread('HDEL', KEYS[1], gone)
 return 1
 """
 )
 
 MERGE = Script(
     """
--- KEYS[1] hash; ARGV[1] operator, ARGV[2..] field, short integer and so on; returns whether done
+-- KEYS[1] hash; ARGV[1] which count to keep, 'max' or 'min', ARGV[2..] field, short integer and so
+-- on; then removes what is not above zero; returns whether done
 """
     + IS_SHORT
     + """
@@ -84,14 +118,8 @@ for i = 1, #all, 2 do
   ours[all[i]] = tonumber(all[i + 1])
 end
 for i = 2, #ARGV, 2 do theirs[ARGV[i]] = tonumber(ARGV[i + 1]) end
-local merge = ({
-  ['+'] = function(a, b) return a + b end,
-  ['-'] = function(a, b) return a - b end,
-  ['|'] = math.max,
-  ['&'] = math.min,
-})[ARGV[1]]
 local function settle(field)
-  local count = merge(ours[field] or 0, theirs[field] or 0)
+  local count = math[ARGV[1]](ours[field] or 0, theirs[field] or 0)
   if count <= 0 then
     gone[#gone + 1] = field
   elseif count ~= ours[field] then
@@ -224,10 +252,15 @@ class CounterPlans(DictPlans[T, int]):
         """Change the counts, and keep the positive ones, as the method *how* of Counter does."""
         items = other if is_dict_plans(other) else dict(other.items())
         operand = yield from self._operand(items)
-        if not (
-            _are_short(operand) and (yield from MERGE((self.key,), (SIGNS[how], *_texts(operand))))
-        ):
+        if not (_are_short(operand) and (yield from self._merge_short(how, operand))):
             yield from self._remerge(how, operand)
+
+    def _merge_short(self, how: str, operand: Operand) -> Plan[int]:
+        if how in CHOICES:
+            return MERGE((self.key,), (CHOICES[how], *_texts(operand)))
+        deltas = operand if how == "__iadd__" else _negated(operand)
+        change = "more" if max(deltas.values(), default=0) > 0 else "fewer"
+        return ADD_AND_STRIP((self.key,), (change, *_texts(deltas)))
 
     def _remerge(self, how: str, operand: Operand) -> Steps[None]:
         done = False
@@ -257,8 +290,7 @@ class CounterPlans(DictPlans[T, int]):
             return dict(zip(raws[::2], arg._decode_many(raws[1::2]), strict=True))
         if is_mapping(arg):
             return _spelled(arg)
-        texts = Counter(map(encode_key, (yield from self._taken(arg))))
-        return Counter({text.encode(): count for text, count in texts.items()})
+        return Counter(map(str.encode, encode_keys((yield from self._taken(arg)))))
 
     def _decoded(self, texts: Mapping[bytes, bytes]) -> dict[bytes, Any]:
         return dict(zip(texts, self._decode_many(list(texts.values())), strict=True))
@@ -323,17 +355,21 @@ class CounterPlans(DictPlans[T, int]):
 
 
 def _texts(counts: Operand) -> list[Argument]:
-    return [text for field in counts for text in (field, encode(counts[field]))]
+    return alternate(counts, encode_many(counts.values()))
 
 
 def _deltas(how: str, operands: Sequence[Operand]) -> Operand:
     """Return what *operands* add to each count, together."""
-    if how == "update" and len(operands) == 1:
-        return operands[0]
+    if len(operands) == 1:
+        return operands[0] if how == "update" else _negated(operands[0])
     deltas: Counter[bytes] = Counter()
     for operand in operands:
         getattr(deltas, how)(operand)
     return deltas
+
+
+def _negated(counts: Operand) -> Operand:
+    return {field: -count for field, count in counts.items()}
 
 
 def _one_by_one(operand: Operand) -> Iterable[bytes] | Operand:
@@ -342,11 +378,14 @@ def _one_by_one(operand: Operand) -> Iterable[bytes] | Operand:
 
 
 def _are_short(counts: Operand) -> bool:
-    return all(type(count) is int and -SHORT < count < SHORT for count in counts.values())
+    if not counts:
+        return True
+    kinds = set(map(type, counts.values()))
+    return kinds == {int} and min(counts.values()) > -SHORT and max(counts.values()) < SHORT
 
 
 def _spelled(counts: Mapping[Any, Any]) -> Operand:
-    return {encode_key(element).encode(): count for element, count in counts.items()}
+    return dict(zip(map(str.encode, encode_keys(counts)), counts.values(), strict=True))
 
 
 class RedisCounter(CounterPlans[T], RedisDict[T, int]):  # type: ignore[misc]  # noqa: PLW1641

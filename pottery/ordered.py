@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from typing_extensions import Self
 
     from pottery._plan import Plan, Steps
+    from pottery._wire import Argument
 
 K = TypeVar("K")
 L = TypeVar("L")
@@ -92,7 +93,7 @@ class ItemPlans(Base):
             return Op(("HMGET", self.key, *texts), same, repeatable=True)
         return LOOK_UP((self.key,), (self._stay, *texts))
 
-    def _store(self, texts: Sequence[str]) -> Steps[None]:
+    def _store(self, texts: Sequence[Argument]) -> Steps[None]:
         """Set the fields and values that *texts* are in turn."""
         if self._stay is None:
             yield from self._write("HSET", texts, repeatable=True)

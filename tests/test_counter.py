@@ -17,6 +17,7 @@ from pottery import (
     RedisCounter,
     RedisDict,
 )
+from pottery.counter import ADD
 
 IN_PLACE = [operator.iadd, operator.isub, operator.ior, operator.iand]
 # On both sides of what Redis and Lua can count with, and beyond.
@@ -513,3 +514,28 @@ def test_nothing_is_lost_when_in_place_operators_meet_updates(other, redis):
 
 def test_elements_that_python_takes_for_one_are_counted_by_their_text(redis):
     assert len(RedisCounter([1, 1.0, True], redis=redis)) == 3
+
+
+@pytest.mark.parametrize("odd", ["1.5", "9223372036854775807", '"text"', "1e3"])
+def test_what_was_added_before_something_that_redis_cannot_add_to_is_taken_back(redis, odd):
+    before = {b'"one"': b"1", b'"zero"': b"0", b'"odd"': odd.encode(), b'"less"': b"-3"}
+    redis.hset("c", mapping=before)
+    counter = RedisCounter(redis=redis, key="c")
+    deltas = {"one": 4, "zero": 5, "new": 6, "none": 0, "less": -3, "odd": 1, "last": 1}
+
+    args = [text for name, delta in deltas.items() for text in (f'"{name}"', str(delta))]
+    assert counter._perform(ADD(("c",), args)) == 0
+    assert redis.hgetall("c") == before
+
+    redis.hset("c", '"odd"', "1")
+    assert counter._perform(ADD(("c",), args)) == 1
+    after = {"one": 5, "zero": 5, "odd": 2, "less": -6, "new": 6, "none": 0, "last": 1}
+    assert counter.to_dict() == after
+
+
+def test_adding_to_something_else_is_the_error_of_redis(redis):
+    redis.set("c", "text")
+    counter = RedisCounter(redis=redis, key="c")
+    for change in (lambda: counter.update("abc"), lambda: counter.__iadd__(Counter("abc"))):
+        with pytest.raises(ResponseError, match="WRONGTYPE"):
+            change()
