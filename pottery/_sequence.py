@@ -16,7 +16,7 @@ from uuid import uuid4
 from redis.exceptions import ResponseError
 
 from pottery._json import encode, encode_many, spellings
-from pottery._plan import Op, nothing, operation, same, whole
+from pottery._plan import Op, nothing, operation, whole
 from pottery._script import Script
 from pottery.base import PAGE, WHOLE, AIOContainer, Base, Container, Readable, warn_about
 
@@ -247,10 +247,12 @@ class SequencePlans(Base, Readable, Generic[T]):
             return Op((command, self.key, texts[0]), nothing)
         return self._write(command, texts)
 
-    def _pop(self, command: str) -> Steps[T]:
-        raw = yield from Op((command, self.key), same)
+    def _pop(self, command: str) -> Op[T]:
+        return Op((command, self.key), lambda raw: self._item(raw, self._nothing_to_pop))
+
+    def _item(self, raw: bytes | None, otherwise: str) -> T:
         if raw is None:
-            raise IndexError(self._nothing_to_pop)
+            raise IndexError(otherwise)
         item: T = self._decode(raw)
         return item
 
@@ -279,12 +281,11 @@ class SequencePlans(Base, Readable, Generic[T]):
         if not (yield from INSERT((self.key,), (str(at), self._most(), MARK, text))):
             raise IndexError(f"{self._noun} already at its maximum size")
 
-    def _fetch(self, index: int) -> Steps[T]:
-        raw = yield from Op(("LINDEX", self.key, str(index)), same, repeatable=True)
-        if raw is None:
-            raise IndexError(f"{self._noun} index out of range")
-        item: T = self._decode(raw)
-        return item
+    def _fetch(self, index: int) -> Op[T]:
+        wrong = f"{self._noun} index out of range"
+        return Op(
+            ("LINDEX", self.key, str(index)), lambda raw: self._item(raw, wrong), repeatable=True
+        )
 
     def _store(self, index: int, item: T) -> Steps[None]:
         text = encode(item)
@@ -647,7 +648,7 @@ class AIOSequence(SequencePlans[T], AIOContainer):
         )
 
     @operation
-    def fetch(self, index: int, /) -> Steps[T]:
+    def fetch(self, index: int, /) -> Op[T]:
         """Return the element at *index*: `x[index]`.
 
         Raises IndexError if there is none.

@@ -325,6 +325,16 @@ class AIOContainer(AIOBase):
         raise TypeError(f"{type(self).__name__} has no truth value: await its size")
 
 
+def removed(key: object) -> Callable[[int], None]:
+    """Return how to read how many were removed: with a KeyError if there was no *key*."""
+
+    def read(count: int) -> None:
+        if not count:
+            raise KeyError(key)
+
+    return read
+
+
 def warn_about(what: str, container: Base, stacklevel: int = 3) -> None:
     """Warn that *what* is dear; *stacklevel* leads to the caller of the public method."""
     message = f"{what} {type(container).__name__} {container.key!r} walks or moves all of it"

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, NoReturn, TypeAlias, TypeVar, cast, overl
 from redis.exceptions import ResponseError
 
 from pottery._json import alternate, encode, encode_keys, encode_many, find_key
-from pottery._plan import Op, nothing, operation, whole
+from pottery._plan import Done, Op, nothing, operation, whole
 from pottery._script import Script
 from pottery.base import MOST_ARGUMENTS, START, legible, warn_about
 from pottery.dict import AIORedisDict, DictPlans, RedisDict, braced, is_dict_plans, is_mapping
@@ -171,10 +171,11 @@ class CounterPlans(DictPlans[T, int]):
         """
         return 0
 
-    def _delete(self, key: object) -> Steps[None]:
+    def _delete(self, key: object) -> Plan[None]:
         text = find_key(key)
-        if text is not None:
-            yield from Op(("HDEL", self.key, text), nothing, repeatable=True, writes=True)
+        if text is None:
+            return Done(None)
+        return Op(("HDEL", self.key, text), nothing, repeatable=True, writes=True)
 
     # --- counting
 

@@ -103,7 +103,7 @@ class DequePlans(SequencePlans[T]):
         yield from self._push("LPUSH", encode_many((yield from self._taken(iterable))))
 
     @operation
-    def pop(self) -> Steps[T]:
+    def pop(self) -> Op[T]:
         """Remove and return the rightmost element.
 
         Raises IndexError if there is none.
@@ -112,7 +112,7 @@ class DequePlans(SequencePlans[T]):
         return self._pop("RPOP")
 
     @operation
-    def popleft(self) -> Steps[T]:
+    def popleft(self) -> Op[T]:
         """Remove and return the leftmost element.
 
         Raises IndexError if there is none.

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, MutableMapping
 from typing import TYPE_CHECKING, Any, Generic, TypeAlias, TypeVar, cast, overload
 
 from pottery._json import alternate, encode, encode_key, encode_keys, encode_many, find_key
-from pottery._plan import Op, nothing, operation, same, whole
+from pottery._plan import Done, Op, nothing, operation, whole
 from pottery._script import Script
 from pottery._views import AIORedisDictView, RedisDictItems, RedisDictKeys, RedisDictValues
 from pottery.base import (
@@ -17,6 +17,7 @@ from pottery.base import (
     Container,
     Readable,
     legible,
+    removed,
     warn_about,
 )
 from pottery.exceptions import DecodeError
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
     from _typeshed import SupportsKeysAndGetItem
     from typing_extensions import Self, TypeIs
 
-    from pottery._plan import Steps
+    from pottery._plan import Plan, Steps
     from pottery._wire import Argument
     from pottery.base import Elements
 
@@ -79,22 +80,27 @@ class DictPlans(Base, Readable, Generic[K, V]):
         """
         raise KeyError(key)
 
-    def _fetch(self, key: K) -> Steps[V]:
-        value: V = yield from self._get(key, MISSING)
-        return self.__missing__(key) if value is MISSING else value
+    def _fetch(self, key: K) -> Plan[V]:
+        return self._look_up(key, lambda: self.__missing__(key))
 
-    def _get(self, key: object, default: T) -> Steps[V | T]:
+    def _get(self, key: object, default: T) -> Plan[V | T]:
+        return self._look_up(key, lambda: default)
+
+    def _look_up(self, key: object, missing: Callable[[], T]) -> Plan[V | T]:
         text = find_key(key)
         if text is None:
-            return default
-        raw = yield from Op(("HGET", self.key, text), same, repeatable=True)
-        return default if raw is None else self._decode(raw)
+            return Done(missing())
 
-    def _has(self, key: object) -> Steps[bool]:
+        def read(raw: bytes | None) -> V | T:
+            return missing() if raw is None else self._decode(raw)
+
+        return Op(("HGET", self.key, text), read, repeatable=True)
+
+    def _has(self, key: object) -> Plan[bool]:
         text = find_key(key)
         if text is None:
-            return False
-        return (yield from Op(("HEXISTS", self.key, text), bool, repeatable=True))
+            return Done(value=False)
+        return Op(("HEXISTS", self.key, text), bool, repeatable=True)
 
     def _size(self) -> Op[int]:
         return Op(("HLEN", self.key), int, repeatable=True)
@@ -103,10 +109,11 @@ class DictPlans(Base, Readable, Generic[K, V]):
         args = ("HSET", self.key, encode_key(key), encode(value))
         return Op(args, nothing, repeatable=True, writes=True)
 
-    def _delete(self, key: object) -> Steps[None]:
+    def _delete(self, key: object) -> Plan[None]:
         text = find_key(key)
-        if text is None or not (yield from Op(("HDEL", self.key, text), bool)):
+        if text is None:
             raise KeyError(key)
+        return Op(("HDEL", self.key, text), removed(key))
 
     def _pop(self, key: object, default: T) -> Steps[V | T]:
         text = find_key(key)
@@ -541,7 +548,7 @@ class AIORedisDict(DictPlans[K, V], AIOContainer):
         return new
 
     @operation
-    def fetch(self, key: K, /) -> Steps[V]:
+    def fetch(self, key: K, /) -> Plan[V]:
         """Return the value of *key*: `d[key]`.
 
         Raises KeyError if it is not there, unless a subclass has `__missing__`.
@@ -567,7 +574,7 @@ class AIORedisDict(DictPlans[K, V], AIOContainer):
         await self._perform(self._delete(key))
 
     @operation
-    def has(self, key: object, /) -> Steps[bool]:
+    def has(self, key: object, /) -> Plan[bool]:
         """Return whether *key* is there: `key in d`.
 
         O(1); 1 round trip; atomic.

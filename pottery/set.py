@@ -7,9 +7,18 @@ from itertools import chain, compress
 from typing import TYPE_CHECKING, Any, Generic, NamedTuple, TypeVar, cast
 
 from pottery._json import encode_key, encode_keys, find_key, find_keys
-from pottery._plan import Done, Op, nothing, operation, same, whole
+from pottery._plan import Done, Op, nothing, operation, whole
 from pottery._script import Script
-from pottery.base import START, AIOContainer, Base, Container, Readable, legible, warn_about
+from pottery.base import (
+    START,
+    AIOContainer,
+    Base,
+    Container,
+    Readable,
+    legible,
+    removed,
+    warn_about,
+)
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterator, Sequence
@@ -140,28 +149,32 @@ class SetPlans(Base, Readable, Generic[T]):
         return Op(("SREM", self.key, text), nothing, repeatable=True, writes=True)
 
     @operation
-    def remove(self, item: object, /) -> Steps[None]:
+    def remove(self, item: object, /) -> Plan[None]:
         """Remove *item*.
 
         Raises KeyError if it is not there.
         O(1); 1 round trip; atomic.
         """
         text = _find(item)
-        if text is None or not (yield from Op(("SREM", self.key, text), bool)):
+        if text is None:
             raise KeyError(item)
+        return Op(("SREM", self.key, text), removed(item))
 
     @operation
-    def pop(self) -> Steps[T]:
+    def pop(self) -> Op[T]:
         """Remove and return some member.
 
         Raises KeyError if there is none.
         O(1); 1 round trip; atomic.
         """
-        raw = yield from Op(("SPOP", self.key), same)
-        if raw is None:
-            raise KeyError("pop from an empty set")
-        member: T = self._decode_key(raw)
-        return member
+
+        def read(raw: bytes | None) -> T:
+            if raw is None:
+                raise KeyError("pop from an empty set")
+            member: T = self._decode_key(raw)
+            return member
+
+        return Op(("SPOP", self.key), read)
 
     def _has(self, item: object) -> Plan[bool]:
         text = _find(item)
