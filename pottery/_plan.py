@@ -33,6 +33,7 @@ import asyncio
 import os
 import threading
 from contextlib import suppress
+from copy import copy
 from functools import cache, partial, update_wrapper, wraps
 from itertools import chain
 from time import sleep
@@ -142,6 +143,7 @@ class Op(Generic[T]):
     """
 
     __slots__ = ("args", "client", "read", "repeatable", "writes")
+    cursor: Cursor | None = None  # of a `Scan`
 
     def __init__(
         self,
@@ -163,6 +165,48 @@ class Op(Generic[T]):
 
     def __repr__(self) -> str:
         return f"Op{self.args!r}"
+
+
+class Cursor:
+    """A place in a hash or set. It means something only to the *server* that gave it.
+
+    Each server has an order of its own: going on at another one would leave out what is there. Of
+    the place where all begins, *server* is None.
+    """
+
+    __slots__ = ("answered", "place", "server")
+
+    def __init__(self, place: str | bytes, server: Any = None) -> None:
+        self.place = place
+        self.server = server
+        self.answered: Any = None
+
+    def note(self, connection: Any) -> None:
+        """Remember who is asked by *connection*, last of all who answers."""
+        # A socket of Unix has neither, and leads to one server always.
+        self.answered = getattr(connection, "host", None), getattr(connection, "port", None)
+
+    def next(self, place: str | bytes) -> Cursor:
+        """Return the cursor that was given for this one; `Elsewhere` if by another server."""
+        if self.server not in (None, self.answered):
+            raise Elsewhere
+        return Cursor(place, self.answered)
+
+
+class Elsewhere(Exception):
+    """A page came from another server than those before it, so the reading has to begin anew."""
+
+
+class Scan(Op[T]):
+    """A command that reads on from a cursor."""
+
+    __slots__ = ("cursor",)
+
+    def __init__(
+        self, args: tuple[Argument, ...], read: Callable[[Any], T], cursor: Cursor
+    ) -> None:
+        super().__init__(args, read, repeatable=True)
+        self.cursor = cursor
 
 
 class Pause:
@@ -211,8 +255,8 @@ def at(client: Any, plan: Plan[T]) -> Steps[T]:
         while True:
             elsewhere: Step = step
             if isinstance(step, Op):
-                how = {"repeatable": step.repeatable, "writes": step.writes}
-                elsewhere = Op(step.args, same, **how, client=client)
+                elsewhere = copy(cast("Op[Any]", step))
+                elsewhere.client = client
             try:
                 reply = yield elsewhere
             except BaseException as error:
@@ -232,8 +276,12 @@ def whole(page: Page[T], start: object) -> Steps[list[T]]:
     everything: list[T] = []
     position = start
     while position is not None:
-        position, items = yield from page(position)
-        everything += items
+        try:
+            position, items = yield from page(position)
+        except Elsewhere:
+            position, everything = start, []
+        else:
+            everything += items
     return everything
 
 
@@ -509,6 +557,8 @@ class Sync(Front):
                 raise self._failure(op, error, is_sent=is_sent)  # noqa: B904 - as below
             is_sent = True
             try:
+                if op.cursor is not None:
+                    op.cursor.note(connection)
                 connection.send_packed_command(pack(connection, op.args), check_health=False)
                 return connection.read_response(disable_decoding=True)
             except FAILURES as error:
@@ -550,6 +600,8 @@ class Sync(Front):
         pool = route.pool()
         connection = self._lease(pool)
         try:
+            if op.cursor is not None:
+                op.cursor.note(connection)
             if route.asks:
                 connection.send_packed_command(pack(connection, ("ASKING",)), check_health=False)
                 connection.read_response()
@@ -615,8 +667,12 @@ class Sync(Front):
     def _pages(self, page: Page[T], start: object) -> Iterator[list[T]]:
         position = start
         while position is not None:
-            position, items = self._perform(page(position))
-            yield items
+            try:
+                position, items = self._perform(page(position))
+            except Elsewhere:
+                position = start
+            else:
+                yield items
 
 
 def _deliver_cancellation(before: int) -> None:
@@ -780,6 +836,8 @@ class Async(Front):
                 raise self._failure(op, error, is_sent=is_sent)  # noqa: B904 - as below
             is_sent = True
             try:
+                if op.cursor is not None:
+                    op.cursor.note(connection)
                 await _write_to(connection, pack(connection, op.args))
                 return await connection.read_response(disable_decoding=True)
             except FAILURES as error:
@@ -815,6 +873,8 @@ class Async(Front):
         pool = route.pool()
         connection = await self._lease(pool)
         try:
+            if op.cursor is not None:
+                op.cursor.note(connection)
             if route.asks:
                 await _write_to(connection, pack(connection, ("ASKING",)))
                 await connection.read_response()
@@ -883,6 +943,10 @@ class Async(Front):
         """Yield the items of page after page, each read when it is needed."""
         position = start
         while position is not None:
-            position, items = await self._perform(page(position))
-            for item in items:
-                yield item
+            try:
+                position, items = await self._perform(page(position))
+            except Elsewhere:
+                position = start
+            else:
+                for item in items:
+                    yield item

@@ -64,7 +64,8 @@ class RedisDictView(Reading, Set[T]):  # noqa: PLW1641 - no hash, as views of di
 
         O(n); 1 round trip per 1000 items; not atomic.
         """
-        return reversed(list(iter(self)))
+        everything: list[T] = self._mapping._perform(self._elements())
+        return reversed(everything)
 
     def __eq__(self, other: object) -> bool:
         """Return whether *other* is a set with the same elements.
@@ -242,7 +243,8 @@ class RedisDictValues(Reading, ValuesView[V]):
 
         O(n); 1 round trip per 1000 items; not atomic.
         """
-        return reversed(list(iter(self)))
+        everything: list[V] = self._mapping._perform(self._elements())
+        return reversed(everything)
 
     @legible
     def __repr__(self) -> str:

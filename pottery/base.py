@@ -11,7 +11,18 @@ from redis.exceptions import RedisError
 
 from pottery import _json
 from pottery._cluster import companion, is_cluster, slot
-from pottery._plan import Async, Front, Op, Sync, at, nothing, operation, same_server
+from pottery._plan import (
+    Async,
+    Cursor,
+    Front,
+    Op,
+    Scan,
+    Sync,
+    at,
+    nothing,
+    operation,
+    same_server,
+)
 from pottery._script import Script
 from pottery._temporary import temporary_key
 from pottery.exceptions import (
@@ -142,13 +153,15 @@ class Base(Front):
         self, command: str, position: Any, read: Callable[[list[bytes]], list[Any]]
     ) -> Op[tuple[Any, list[Any]]]:
         """Read a page of a hash or set; `START` is the first position, None follows the last."""
+        cursor = position if isinstance(position, Cursor) else Cursor(position)
 
         def page(reply: Any) -> tuple[Any, list[Any]]:
             following, raws = reply
-            return None if following == START else following, read(raws)
+            after = cursor.next(following)
+            return None if following == START else after, read(raws)
 
-        count = FIRST_PAGE if position == START else PAGE
-        return Op((command, self.key, position, "COUNT", str(count)), page, repeatable=True)
+        count = FIRST_PAGE if cursor.place == START else PAGE
+        return Scan((command, self.key, cursor.place, "COUNT", str(count)), page, cursor)
 
     def _companion(self, name: str) -> str | bytes:
         """Return the key of something that belongs to this container: *key*, and then *name*."""

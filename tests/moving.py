@@ -76,6 +76,10 @@ class Mover:
         self.target = (self.place + 1) % 3
         begin_move(self.clients, self.number, self.place, self.target)
 
+    def begin_with_keys(self):
+        self.begin()
+        self.move_keys()
+
     def move_keys(self, share=1):
         """Move one of so many of the keys, or all of them."""
         keys = self.clients[self.place].execute_command("CLUSTER GETKEYSINSLOT", self.number, 1000)

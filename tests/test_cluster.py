@@ -321,6 +321,24 @@ def test_asynchronous_client_learns_where_a_slot_has_moved(aio, loop, mover):
     assert aio.get_node_from_key("{move}").port == mover.cluster.nodes[mover.place].port
 
 
+def test_long_set_that_moves_between_two_pages_is_read_from_the_start(redis, aio, loop, mover):
+    async def read():
+        seen = []
+        async for member in AIORedisSet(redis=aio, key="{move}"):
+            seen.append(member)
+            if len(seen) == 1:
+                mover.go()
+        return seen
+
+    members = RedisSet(range(5000), redis=redis, key="{move}")
+    iterator = iter(members)
+    seen = [next(iterator)]
+    mover.go()
+    seen += iterator
+    assert {*seen} == {*range(5000)}
+    assert {*loop.wait(read())} == {*range(5000)}
+
+
 def test_new_key_of_a_slot_that_is_moving_goes_where_it_moves(redis, aio, loop, mover):
     old = RedisList([1], redis=redis, key="{move}old")
     mover.begin()

@@ -7,7 +7,7 @@ from hashlib import sha1
 
 import pytest
 import redis.asyncio
-from redis import Redis
+from redis import Connection, Redis
 from redis.exceptions import BusyLoadingError, NoScriptError, ResponseError
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import TimeoutError as RedisTimeoutError
@@ -534,6 +534,21 @@ def test_a_set_is_scanned_until_the_cursor_is_zero_again(a_set):
 
     assert members == {1, 2}
     assert [step.args[2] for step in steps] == [b"0", b"17", b"5"]
+
+
+def test_a_set_is_read_anew_if_its_next_page_comes_from_another_server(a_set):
+    pages = [(1, b"17", b"1"), (2, b"5", b"7"), (2, b"8", b"2"), (2, b"0", b"3")]
+    steps, asked, reply = iter(at(elsewhere, SetPlans.to_set(a_set))), [], None
+    for port, following, member in pages:
+        step = steps.send(reply)
+        asked.append(step.args[2])
+        step.cursor.note(Connection(port=port))
+        reply = [following, [member]]
+    with pytest.raises(StopIteration) as done:
+        steps.send(reply)
+
+    assert done.value.value == {2, 3}
+    assert asked == [b"0", b"17", b"0", b"8"]
 
 
 def test_a_dict_is_scanned_in_pairs(a_dict):
