@@ -83,6 +83,25 @@ def names_given_to(page, redis, request):
     return given
 
 
+# Sphinx looks after the links of docs/.
+OUTSIDE = [ROOT / f"{name}.md" for name in ("README", "CHANGELOG", "CONTRIBUTING", "SECURITY")]
+LINK = re.compile(r"\]\((?!https?:)([^)#]*)#?([^)]*)\)")
+
+
+def anchors_of(page):
+    """Return what links to the headings of *page* end in."""
+    headings = re.findall(r"^#+ (.*)", page.read_text(encoding="utf-8"), re.MULTILINE)
+    return {re.sub(r"[^\w -]", "", heading).lower().replace(" ", "-") for heading in headings}
+
+
+@pytest.mark.parametrize("page", OUTSIDE, ids=name_of)
+def test_links_of_page_lead_somewhere(page):
+    for path, anchor in LINK.findall(page.read_text(encoding="utf-8")):
+        target = page.parent / path if path else page
+        assert target.exists(), path
+        assert not anchor or anchor in anchors_of(target), f"{path}#{anchor}"
+
+
 @pytest.mark.parametrize("name", [*MODULES, "pottery"])
 def test_examples_of_docstrings_do_what_they_say(name, redis):
     if name == "pottery.otel":
