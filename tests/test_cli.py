@@ -726,6 +726,19 @@ def test_mistakes_in_arguments_are_refused(arguments, capsys):
     assert "usage: pottery" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(
+    "arguments",
+    [["show", "k", "--limit", "-1"], ["show", "k", "--limit", "x"], ["bench", "--seconds", "x"]],
+)
+def test_number_that_is_none_is_told_in_the_words_of_users(arguments, capsys):
+    with pytest.raises(SystemExit, match="2"):
+        main(arguments)
+
+    said = capsys.readouterr().err
+    assert ": must be a " in said
+    assert said.endswith(f": {arguments[-1]!r}\n")
+
+
 @pytest.mark.parametrize("name", ["ls", "locks", "doctor", "bench"])
 def test_server_that_is_away_is_told_in_one_line(name, capsys):
     assert main([name, "--url", "redis://ann:se-cret@127.0.0.1:1"]) == 2

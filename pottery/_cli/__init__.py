@@ -233,14 +233,13 @@ def _run_bench(screen: Screen, arguments: Arguments) -> int:
 
 
 def _count(text: str) -> int:
-    number = int(text)
-    if number < 0:
-        raise argparse.ArgumentTypeError("must not be negative")
-    return number
+    if not text.isdecimal():
+        raise argparse.ArgumentTypeError(f"must be a whole number, and not negative: {text!r}")
+    return int(text)
 
 
 def _seconds(text: str) -> float:
-    number = float(text)
-    if not 0.1 <= number <= 60:
-        raise argparse.ArgumentTypeError("must be from 0.1 to 60")
-    return number
+    with suppress(ValueError):
+        if 0.1 <= float(text) <= 60:
+            return float(text)
+    raise argparse.ArgumentTypeError(f"must be a number from 0.1 to 60: {text!r}")
