@@ -540,6 +540,11 @@ class Operation(NamedTuple):
         return f"{self.kind.__name__}.{self.name}"
 
     @property
+    def cost(self) -> Any:
+        """What the operation says that it costs."""
+        return cost(self.function)
+
+    @property
     def is_awaited(self) -> bool:
         """Whether it wants an asynchronous client."""
         return self.kind.__name__.startswith("AIO")

@@ -14,7 +14,6 @@ from clients import close
 from colours import Loop
 from operations import OPERATIONS
 from redis import asyncio as asynchronous
-from test_costs import cost
 from verdict import FAILURES, Stage
 
 PROGRAM = Path(__file__).parents[1] / "interrupted.py"
@@ -79,6 +78,6 @@ def test_cancelled_operation_keeps_what_it_promises(stage, operation):
     turns = 0
     while turns < MOST_TURNS and is_cut_short(cancelled_after, turns):
         turns += 1
-    assert turns >= 2 * cost(operation).trips  # to send is one moment, and to receive another
+    assert turns >= 2 * operation.cost.trips  # to send is one moment, and to receive another
     for _ in range(3):
         is_cut_short(cancelled_in, rng.uniform(0, 1.2 * clean.seconds))

@@ -13,7 +13,6 @@ import pytest
 from operations import CACHES, IDS, KINDS, LOCKS, OPERATIONS
 from proxied import PATIENT, all_wrong, opened
 from redis.exceptions import ConnectionError as RedisConnectionError
-from test_costs import cost
 from verdict import QUEUES, Trial, breach
 
 import pottery
@@ -71,7 +70,7 @@ def verdicts(stage, operation, fault, *, is_flushed=False):
         if trial is None:
             break
         yield stage.damage(operation) if is_silenced else judge(stage, operation, clean, trial)
-    assert step >= cost(operation).trips, "not all steps were disturbed"
+    assert step >= operation.cost.trips, "not all steps were disturbed"
 
 
 def judge(stage, operation, clean, trial):

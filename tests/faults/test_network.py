@@ -17,7 +17,6 @@ from redis.backoff import NoBackoff
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 from redis.retry import Retry
-from test_costs import cost
 from verdict import FAILURES, PATIENCE
 
 import pottery
@@ -34,8 +33,8 @@ from pottery.testing import FaultyProxy
 
 pytestmark = pytest.mark.slow
 
-SENDING = [operation for operation in OPERATIONS if cost(operation).trips]
-PAGED = [operation for operation in SENDING if cost(operation).is_paged]
+SENDING = [operation for operation in OPERATIONS if operation.cost.trips]
+PAGED = [operation for operation in SENDING if operation.cost.is_paged]
 
 
 def test_slow_network_changes_nothing(stages):

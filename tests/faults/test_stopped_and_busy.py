@@ -22,7 +22,6 @@ from redis.exceptions import (
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 from redis.retry import Retry
-from test_costs import cost
 from test_refusals import ENUMERATED, kept, shape
 
 from pottery import (
@@ -137,7 +136,7 @@ def test_calls_of_a_stopped_server_time_out_and_run_at_most_once(batch, server):
     calls, usual = call_all(batch, server, stopped, socket_timeout=SECONDS)
     for call, example in zip(calls, usual, strict=True):
         timed_out = isinstance(call.answer, (RedisTimeoutError, OutcomeUnknown, PrimitiveError))
-        is_answered = not cost(call.operation).trips or call.operation.name in ANSWERS
+        is_answered = not call.operation.cost.trips or call.operation.name in ANSWERS
         assert timed_out or (is_answered and not isinstance(call.answer, Exception)), call.answer
         assert call.kept() in (call.before, example.kept()) or is_random(call), call.operation
 

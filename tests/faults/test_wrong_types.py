@@ -6,7 +6,6 @@ import pytest
 from operations import CACHES, LOCKS, OPERATIONS, prepare
 from performing import content, key_of, outcome
 from redis.exceptions import ResponseError
-from test_costs import cost
 
 WRITES = {
     "string": ("SET", "foreign"),
@@ -70,10 +69,10 @@ def test_key_of_another_type_is_told_and_left_alone(operation, database, server)
         answer = outcome(operation, server.url, exchange)
 
         assert is_told(answer) or not isinstance(answer, Exception), kind
-        if operation.name in CLEARS and cost(operation).trips:  # which is how to get rid of it
+        if operation.name in CLEARS and operation.cost.trips:  # which is how to get rid of it
             assert not database.exists(key)
             continue
-        assert is_told(answer) or not cost(operation).trips or operation.name in ANSWERS, kind
+        assert is_told(answer) or not operation.cost.trips or operation.name in ANSWERS, kind
         after = content(database)
         assert after[key] == before[key], kind
         assert is_told(answer) <= (after == before), kind
