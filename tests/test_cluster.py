@@ -719,7 +719,7 @@ def test_function_cache_works_in_a_cluster(redis):
 
 @pytest.mark.parametrize("kind", [Redlock, NextId])
 def test_cluster_is_no_master(redis, kind):
-    with pytest.raises(TypeError, match=r"a redis\.Redis client, not a redis\.cluster\."):
+    with pytest.raises(TypeError, match=r"a redis\.Redis client, not a redis\.RedisCluster"):
         kind(key="k", masters=[redis])
     with pytest.raises(TypeError, match="iterable of clients"):
         kind(key="k", masters=redis)
