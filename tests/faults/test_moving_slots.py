@@ -41,7 +41,6 @@ from operations import (
     attach,
     prepare,
 )
-from test_costs import cost
 from verdict import Trial, is_alike, shown, state
 
 from pottery._cluster import slot
@@ -263,7 +262,7 @@ def uses_what_moves(operation: Any) -> bool:
     """Return whether an operation asks the servers, and not for a temporary key alone."""
     if isinstance(operation, Pair):
         return True
-    return operation.name != "__aexit__" and cost(operation).trips > 0
+    return operation.name != "__aexit__" and operation.cost.trips > 0
 
 
 @pytest.mark.slow
@@ -282,7 +281,7 @@ def test_operation_does_not_notice_that_its_slot_moves(kind, trouble, stage, mon
 # --- long containers, of which one page was read before
 
 SCANNED = {RedisSet, RedisDict, RedisCounter, *VIEWS, AIORedisSet, AIORedisDict, AIORedisCounter}
-LONG = [one for one in SINGLE if one.kind in SCANNED and cost(one).is_paged]
+LONG = [one for one in SINGLE if one.kind in SCANNED and one.cost.is_paged]
 # What yields page after page, and nothing more in the end, may yield twice what it yielded.
 YIELDING = {"__iter__", "__aiter__"}
 
