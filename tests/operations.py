@@ -598,17 +598,20 @@ async def length_later(text):
     return len(text)
 
 
-def attach(operation, client):
-    """Return what has the operation, by a client of its colour; it may have to be awaited."""
+def attach(operation, client, *others):
+    """Return what has the operation, by a client of its colour; it may have to be awaited.
+
+    Locks and IDs may have *others* as masters, too.
+    """
     kind = operation.kind
     if kind in VIEWS:
         return VIEWS[kind](RedisDict(redis=client, key="filled"))
     if kind in CACHES:
         return attach_cache(kind, client)
     if kind in IDS:
-        return used(kind(key="filled", masters=[client]))
+        return used(kind(key="filled", masters=[client, *others]))
     if kind in LOCKS:
-        lock = kind(key="filled", masters=[client])
+        lock = kind(key="filled", masters=[client, *others])
         return lock if operation.name in ACQUIRING else held(lock)
     return kind(**REQUIRED.get(kind, {}), redis=client, key="filled")
 

@@ -149,6 +149,16 @@ LOOP = "while true do end"
 @contextmanager
 def busy(server):
     """Let a script run that does not end, until somebody kills it after a while."""
+    with hogged(server) as kill:
+        timer = threading.Timer(0.4, kill)
+        timer.start()
+        yield
+        timer.join()
+
+
+@contextmanager
+def hogged(server):
+    """Let a script run that does not end, and lend what kills it."""
     with server.client(socket_timeout=None) as client, server.client() as killer:
 
         def run():
@@ -158,10 +168,7 @@ def busy(server):
         hog = threading.Thread(target=run)
         hog.start()
         until(lambda: is_busy(killer))
-        timer = threading.Timer(0.4, killer.script_kill)
-        timer.start()
-        yield
-        timer.join()
+        yield killer.script_kill
         hog.join()
 
 
