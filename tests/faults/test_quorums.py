@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
+from functools import wraps
 from inspect import isawaitable
 from time import monotonic
 from typing import Any, NamedTuple
@@ -177,6 +178,19 @@ def all_in(trouble, servers):
         yield
 
 
+def again_if_late(test):
+    """Test three times at most: masters have no vote for which a busy machine has no time."""
+
+    @wraps(test)
+    def tests(trouble, servers):
+        for _ in range(2):
+            with suppress(AssertionError):
+                return test(trouble, servers)
+        return test(trouble, servers)
+
+    return tests
+
+
 # How many masters have the lock still that was released while so many were in trouble: those that
 # were busy have not heard of it, while what was said to those that hung is waiting for them.
 LEFT = {stopped: 0, busy: 1}
@@ -185,6 +199,7 @@ TROUBLES = [stopped, busy]
 
 @pytest.mark.slow
 @pytest.mark.parametrize("trouble", TROUBLES)
+@again_if_late
 def test_minority_of_masters_in_trouble_is_not_needed(trouble, servers):
     for call, example in call_all(servers, all_in(trouble, servers[:2])):
         assert call.seconds < IN_TIME, call.operation
@@ -213,6 +228,7 @@ TOLD = {
 
 @pytest.mark.slow
 @pytest.mark.parametrize("trouble", TROUBLES)
+@again_if_late
 def test_majority_of_masters_in_trouble_is_told_in_time(trouble, servers):
     for call, example in call_all(servers, all_in(trouble, servers[:3]), waits):
         name = call.operation.name
