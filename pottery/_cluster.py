@@ -64,7 +64,14 @@ _NONE_LEFT = {"Too many connections", "No connection available."}
 
 def is_cluster(client: object) -> bool:
     """Return whether *client*, of either colour, is one of a cluster."""
-    return isinstance(client, _CLUSTERS)
+    kind: Any = type(client)
+    return _is_cluster_type(kind)
+
+
+@cache
+def _is_cluster_type(kind: Any) -> bool:
+    # Remembered, since classes of redis-py are protocols: to ask them takes almost a microsecond.
+    return issubclass(kind, _CLUSTERS)
 
 
 # --- names

@@ -547,7 +547,7 @@ class Sync(Front):
 
     def _send(self, op: Op[Any]) -> Any:
         client = self.redis if op.client is None else op.client
-        if isinstance(client, redis.RedisCluster):
+        if is_cluster(client):
             return self._send_around(client, op)
         is_sent = False
         for pause in _PAUSES:
@@ -623,7 +623,7 @@ class Sync(Front):
     @staticmethod
     def _vote(poll: Poll) -> list[Any]:
         client = next(iter(poll.clients), None)
-        if not isinstance(client, redis.RedisCluster):
+        if not is_cluster(client):
             return poll_blocking(poll)
         try:
             poll.clients = (server_of(client, poll.args),)
@@ -826,7 +826,7 @@ class Async(Front):
 
     async def _send(self, op: Op[Any]) -> Any:
         client = self.redis if op.client is None else op.client
-        if isinstance(client, redis.asyncio.RedisCluster):
+        if is_cluster(client):
             return await self._send_around(client, op)
         is_sent = False
         for pause in _PAUSES:
@@ -892,7 +892,7 @@ class Async(Front):
     @staticmethod
     async def _vote(poll: Poll) -> list[Any]:
         client = next(iter(poll.clients), None)
-        if not isinstance(client, redis.asyncio.RedisCluster):
+        if not is_cluster(client):
             return await poll_awaiting(poll)
         try:
             _move_to_this_loop(nodes_of(client))
