@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from contextlib import suppress
 from inspect import iscoroutinefunction
+from itertools import chain
 from json import JSONDecodeError, JSONDecoder, JSONEncoder
 from json.encoder import encode_basestring_ascii
 from math import isfinite, isnan
@@ -96,10 +97,11 @@ def _is_spelled(value: object) -> bool:
 
 def encode_many(values: Iterable[object]) -> list[str]:
     """Return the JSON texts of many values; errors as of `encode`."""
-    return _each(encode, list(values))
+    return _each(encode, values)
 
 
-def _each(spell: Callable[[object], str], values: list[object]) -> list[str]:
+def _each(spell: Callable[[object], str], given: Iterable[object]) -> list[str]:
+    values = list(chain(given))  # not list(given), which believes any hint of how many there are
     kinds = set(map(type, values))
     if len(kinds) == 1:
         spell = _PLAIN.get(kinds.pop(), spell)
@@ -141,7 +143,7 @@ def encode_key(value: object) -> str:
 
 def encode_keys(values: Iterable[object]) -> list[str]:
     """Return the JSON texts of many keys; errors as of `encode_key`."""
-    return _each(encode_key, list(values))
+    return _each(encode_key, values)
 
 
 def find_key(value: object) -> str | None:
@@ -160,7 +162,7 @@ def find_key(value: object) -> str | None:
 
 def find_keys(values: Iterable[object]) -> list[str | None]:
     """Return for each of *values* what `find_key` does."""
-    values = list(values)
+    values = list(chain(values))
     try:
         return [*encode_keys(values)]
     except (TypeError, ValueError, RecursionError):
