@@ -27,6 +27,8 @@ def pack(connection: Any, args: tuple[Argument, ...]) -> Any:
 async def hang_up(connection: Any) -> None:
     """Close an asynchronous connection at once: a farewell by TLS might outlive the event loop."""
     writer = connection._writer  # no public way leads to it
+    # Now: once it is closed twice, as where the server was first, a transport knows nothing more.
+    is_by_tls = writer and writer.get_extra_info("ssl_object")
     await connection.disconnect(nowait=True)
-    if writer and writer.get_extra_info("ssl_object"):
+    if is_by_tls:
         writer.transport.abort()
