@@ -70,6 +70,7 @@ from redis.exceptions import (
     TryAgainError,
 )
 from redis.retry import Retry
+from redis.sentinel import SentinelConnectionPool
 
 from pottery._advice import explained, refuse_syntax, remember_not_given, wrong_client
 from pottery._cluster import (
@@ -103,6 +104,9 @@ Steps: TypeAlias = "Generator[Any, Any, T]"
 
 # The keys of temporary containers that are gone, for the next operation at a client to unlink.
 ABANDONED: dict[Any, deque[str]] = {}
+
+# How a connection waits that is opened while the program ends.
+_BRIEFLY = {"socket_timeout": 1, "socket_connect_timeout": 1, "retry": Retry(NoBackoff(), 0)}
 
 # What goes on in the background of event loops, which themselves keep no hold of it.
 _TASKS: set[asyncio.Task[Any]] = set()
@@ -447,14 +451,30 @@ def _by_server(client: Any, keys: list[str]) -> dict[Any, list[tuple[str, ...]]]
 
 
 def _send_briefly(pool: Any, commands: list[tuple[str, ...]]) -> None:
-    brief = {"socket_timeout": 1, "socket_connect_timeout": 1, "retry": Retry(NoBackoff(), 0)}
-    connection = pool.connection_class(**{**pool.connection_kwargs, **brief})
+    connection = pool.connection_class(**_brief_options(pool))
     connection.connect()  # what Sentinel leads to finds its server here, and nowhere else
     for command in commands:
         connection.send_packed_command(pack(connection, command))
         with suppress(ResponseError):  # moved, say
             connection.read_response()
     connection.disconnect()
+
+
+def _brief_options(pool: Any) -> dict[str, Any]:
+    options = {**pool.connection_kwargs, **_BRIEFLY}
+    if isinstance(pool, SentinelConnectionPool):
+        # Sentinels are asked by clients of their own, which are as patient as they please.
+        options["connection_pool"] = way = copy(options["connection_pool"])
+        way.sentinel_manager = manager = copy(pool.sentinel_manager)
+        manager.sentinels = [_brief_client(sentinel) for sentinel in manager.sentinels]
+    return options
+
+
+def _brief_client(client: Any) -> Any:
+    pool = copy(client.connection_pool)
+    pool.connection_kwargs = _brief_options(pool)
+    pool.reset()  # the connections are those of the other
+    return redis.Redis.from_pool(pool)
 
 
 def _was_refused(error: Exception) -> bool:

@@ -5,16 +5,18 @@ from __future__ import annotations
 import asyncio
 import gc
 import pickle
+import socket
 import subprocess
 import sys
 from collections import deque
 
 import pytest
-from clients import close
+from clients import close, seconds
 from redis import BlockingConnectionPool, Connection, ConnectionPool, Redis
 from redis import asyncio as asynchronous
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import ReadOnlyError
+from redis.sentinel import Sentinel
 
 from pottery import AIORedisSet, DecodeError, KeyExistsError, OutcomeUnknown, RedisSet
 from pottery._plan import (
@@ -295,3 +297,9 @@ def test_keys_are_unlinked_at_the_master_that_sentinel_leads_to():
         client.set("a", 1)
         unlink_briefly(client, ["a"])
         assert not client.exists("a")
+
+
+def test_keys_are_left_if_no_sentinel_leads_to_the_master():
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        client = Sentinel([("127.0.0.1", 1), silent.getsockname()]).master_for("nobody")
+        assert seconds(lambda: unlink_briefly(client, ["a"])) < 5
