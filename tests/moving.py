@@ -42,7 +42,8 @@ def move_keys(cluster, clients, number, source, target, pause=0.0):
 
 def end_move(clients, number, target):
     name = clients[target].execute_command("CLUSTER MYID").decode()
-    for client in (clients[target], *clients):
+    masters = [client for client in clients if client.info("replication")["role"] == "master"]
+    for client in (clients[target], *masters):
         client.execute_command("CLUSTER SETSLOT", number, "NODE", name)
     # A slot that moves on before all have heard of its owner's epoch may end up with no owner.
     end = time.monotonic() + 10
