@@ -85,7 +85,7 @@ def test_error_reply_is_a_vote(colour):
 
 def test_server_that_hangs_delays_nobody_once_it_is_decided(colour, stalled):
     poll = Poll(colour.masters, ("PING",), 5, enough=majority)
-    assert seconds(lambda: colour.perform(poll)) < 1
+    assert seconds(lambda: colour.perform(poll)) < 3
     votes = colour.perform(Poll(colour.masters, ("PING",), 5, enough=majority))
     assert isinstance(votes[0], Unanswered)
     assert votes[1:] == [b"PONG"] * 4
@@ -156,6 +156,7 @@ def test_line_that_is_kept_is_hung_up_when_nobody_follows(five_servers, is_forgo
     wait = Poll(clients, ("BLPOP", "bell", "5"), 0.05, keep=True)
 
     async def keep(wait):
+        await poll_awaiting(Poll(clients, ("PING",), 5))  # opens the line
         await poll_awaiting(wait)
         assert wait.lines
         if is_forgotten:
