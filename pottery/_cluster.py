@@ -41,8 +41,7 @@ from redis.exceptions import (
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
-from pottery._poll import is_quiet
-from pottery._wire import hang_up
+from pottery._wire import hang_up, is_quiet
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

@@ -7,7 +7,7 @@ blocks, `Async` awaits. `@operation` makes of a plan a method in the colour of i
 
 The rules of this file, which is the only clever one:
 
-1.  Only here and in _poll.py is it known whether we block or await; only there are threads,
+1.  Only here and in _poll_*.py is it known whether we block or await; only there are threads,
     sockets and sleep.
 2.  A step is sent by a connection leased from the client's own pool, by the pool's public methods.
     So everything that the client is configured with stays in force (credentials, TLS, protocol,
@@ -85,8 +85,10 @@ from pottery._cluster import (
     ready,
     server_of,
 )
-from pottery._poll import FAILURES, Poll, poll_awaiting, poll_blocking
-from pottery._wire import Argument, hang_up, pack
+from pottery._poll import Poll
+from pottery._poll_awaiting import poll_awaiting
+from pottery._poll_blocking import poll_blocking
+from pottery._wire import FAILURES, Argument, hang_up, pack
 from pottery.exceptions import OutcomeUnknown
 
 if TYPE_CHECKING:

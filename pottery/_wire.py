@@ -1,8 +1,10 @@
-"""How a command becomes bytes, and how a connection ends."""
+"""How a command becomes bytes, and how a connection fails and ends."""
 
 from __future__ import annotations
 
 from typing import Any, TypeAlias, cast
+
+from redis.exceptions import RedisError
 
 try:
     import hiredis
@@ -12,6 +14,9 @@ else:
     _pack_fast = cast("Any", hiredis).pack_command
 
 Argument: TypeAlias = "str | bytes"  # no numbers: hiredis crashes when a signal meets one
+
+# What comes instead of a reply: also a lost connection that redis-py does not put in its own words.
+FAILURES = (RedisError, OSError)
 
 
 def pack(connection: Any, args: tuple[Argument, ...]) -> Any:
@@ -32,3 +37,16 @@ async def hang_up(connection: Any) -> None:
     await connection.disconnect(nowait=True)
     if is_by_tls:
         writer.transport.abort()
+
+
+async def is_quiet(connection: Any) -> bool:
+    """Return whether nothing is to be read from an idle connection, which is to be closed if so."""
+    # redis-py 8 has a new name for it.
+    can_read = getattr(connection, "can_read", None) or connection.can_read_destructive
+    try:
+        return not await can_read()
+    except FAILURES:
+        return False
+    except BaseException:
+        await hang_up(connection)
+        raise

@@ -24,7 +24,7 @@ from redis.exceptions import ResponseError
 
 import pottery
 from pottery._plan import Async, Op, Pause, Sync
-from pottery._poll import FAILURES
+from pottery._wire import FAILURES
 from pottery.exceptions import DecodeError, PrimitiveError
 
 try:

@@ -32,9 +32,10 @@ from redis.exceptions import TimeoutError as RedisTimeoutError
 from pottery._caller import Caller
 from pottery._json import encode
 from pottery._plan import Op, Pause, Sync, nothing, operation, same_server
-from pottery._poll import FAILURES, Poll, Unanswered
+from pottery._poll import Poll, Unanswered
 from pottery._script import Script
 from pottery._temporary import unlink_after
+from pottery._wire import FAILURES
 from pottery.base import AIOBase, Base
 from pottery.exceptions import DecodeError, OutcomeUnknown, QueueEmptyError
 

@@ -17,7 +17,8 @@ from interrupted import Interrupt
 from redis import Redis
 
 from pottery import Redlock, ReleaseUnlockedLock
-from pottery._poll import Poll, poll_blocking
+from pottery._poll import Poll
+from pottery._poll_blocking import poll_blocking
 
 ROUNDS = 400
 rng = random.Random(7)

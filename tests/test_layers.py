@@ -24,8 +24,9 @@ MODULES = sorted(PATHS)
 # From the bottom up; a module imports only from tiers below its own.
 TIERS = [
     {"_advice", "exceptions", "_json", "_wire", "testing._proxy", "timer"},
-    {"_call_key", "_poll", "testing._server"},
-    {"_cluster", "testing._cluster", "testing._sentinel"},
+    {"_call_key", "_cluster", "_poll", "testing._server"},
+    {"_lines", "testing._cluster", "testing._sentinel"},
+    {"_poll_awaiting", "_poll_blocking"},
     {"_plan"},
     {"_caller", "_quorum", "_script", "_temporary", "_together"},
     {"base", "nextid"},
@@ -43,7 +44,9 @@ TIERS = [
 ]
 # Only the driver knows threads, event loops, sockets and sleep; to look at a clock is no waiting.
 WAITING = {"asyncio", "threading", "socket", "select", "concurrent", "multiprocessing"}
-MAY_WAIT = {"_plan", "_poll", "_together"} | {f"testing.{name}" for name in ("_proxy", "_server")}
+MAY_WAIT = {"_plan", "_poll_awaiting", "_poll_blocking", "_together"} | {
+    f"testing.{name}" for name in ("_proxy", "_server")
+}
 
 
 def tree(module):

@@ -19,9 +19,12 @@ from clients import close, opened, seconds, wait_until
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import ResponseError
 
-from pottery import _poll
+from pottery import _poll_awaiting, _poll_blocking
+from pottery._lines import MOST_DIALLING, MOST_FREE
 from pottery._plan import Pause
-from pottery._poll import Poll, Unanswered, poll_awaiting, poll_blocking
+from pottery._poll import STILL_GOOD, Poll, Unanswered
+from pottery._poll_awaiting import poll_awaiting
+from pottery._poll_blocking import poll_blocking
 
 
 def waiting_at(colour, clients):
@@ -184,7 +187,7 @@ def test_event_loops_are_forgotten_when_they_are_over(five_servers):
     for _ in range(3):
         assert asyncio.run(poll_awaiting(Poll(clients, ("PING",), 1))) == [b"PONG"] * 5
     gc.collect()
-    assert not any(loop.is_closed() for loop in _poll._loops)
+    assert not any(loop.is_closed() for loop in _poll_awaiting._loops)
 
 
 def test_few_lines_are_kept_of_many_polls_at_once(five_servers):
@@ -192,9 +195,9 @@ def test_few_lines_are_kept_of_many_polls_at_once(five_servers):
         clients = [asynchronous.Redis.from_url(five_servers[0].url)]
         polls = (poll_awaiting(Poll(clients, ("BLPOP", "x", "0.3"), 5)) for _ in range(100))
         await asyncio.gather(*polls)
-        return len((await _poll._loop_store(clients[0])).free)
+        return len((await _poll_awaiting._loop_store(clients[0])).free)
 
-    assert 0 < asyncio.run(main()) <= _poll._MOST_FREE
+    assert 0 < asyncio.run(main()) <= MOST_FREE
 
 
 def test_line_that_broke_is_not_kept(colour, five_servers):
@@ -224,7 +227,7 @@ def test_line_that_the_server_closed_is_not_used_again(colour):
     client = colour.masters[0]
     assert colour.perform(Poll((client,), ("PING",), 1)) == [b"PONG"]
     colour.perform(Poll((client,), ("CLIENT", "KILL", "TYPE", "normal", "SKIPME", "no"), 1))
-    time.sleep(2 * _poll._STILL_GOOD)
+    time.sleep(2 * STILL_GOOD)
     assert colour.perform(Poll((client,), ("PING",), 1)) == [b"PONG"]
 
 
@@ -293,7 +296,7 @@ def test_lines_are_hung_up_of_clients_that_are_gone(five_servers):
 def test_lines_are_hung_up_before_the_garbage_collector_finds_them(five_servers):
     client = five_servers[0].client()
     poll_blocking(Poll((client,), ("PING",), 1))
-    [line] = _poll._store(client).free
+    [line] = _poll_blocking._store(client).free
     assert line.connection._sock
 
     del client
@@ -363,11 +366,11 @@ def test_many_threads_poll_at_once(masters):
 
 def test_child_process_does_not_use_the_lines_of_its_parent(masters):
     poll_blocking(Poll(masters, ("PING",), 1))
-    store = _poll._store(masters[0])
+    store = _poll_blocking._store(masters[0])
     pid = os.fork()
     if not pid:
         votes = poll_blocking(Poll(masters, ("ECHO", "child"), 1))
-        is_right = votes == [b"child"] * 5 and _poll._store(masters[0]) is not store
+        is_right = votes == [b"child"] * 5 and _poll_blocking._store(masters[0]) is not store
         os._exit(0 if is_right else 1)
     assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
     assert poll_blocking(Poll(masters, ("ECHO", "parent"), 1)) == [b"parent"] * 5
@@ -400,7 +403,7 @@ def test_busy_event_loop_is_not_taken_for_a_server_that_lets_nobody_in(five_serv
             others = [asyncio.create_task(poll_awaiting(poll)) for poll in polls]
             for _ in range(10):
                 await asyncio.sleep(0)
-            assert (await _poll._loop_store(client)).waiting == len(others) - _poll._MOST_DIALLING
+            assert (await _poll_awaiting._loop_store(client)).waiting == len(others) - MOST_DIALLING
             time.sleep(0.1)  # noqa: ASYNC251 - the work of other tasks
             assert await poll_awaiting(Poll([client], ("PING",), 5, insist=insist)) == [b"PONG"]
             assert await asyncio.gather(*others) == [[b"PONG"]] * len(others)

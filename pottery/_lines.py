@@ -1,0 +1,104 @@
+"""Lines: opened as a pool opens its connections, and kept for the next poll while they are free.
+
+A server at which it took long to fail to open a line is left alone as long again.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from time import monotonic
+from typing import TYPE_CHECKING, Any
+
+import redis
+import redis.asyncio
+from redis.backoff import NoBackoff
+from redis.retry import Retry
+
+from pottery._poll import Line, Unanswered
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+    from pottery._poll import Poll
+
+# Free lines that are kept for each pool.
+MOST_FREE = 64
+# Lines that are kept for each pool although nobody hears the replies.
+_MOST_LINGERING = 16
+# Lines that are opened to one server at a time, and how many may wait for their turn.
+MOST_DIALLING = 8
+_MOST_WAITING = 10_000
+_ONCE = Retry(NoBackoff(), 0)
+# What tells pools of maintenance; by it a line would keep its own pool alive.
+_OF_POOLS = ("maint_notifications_", "oss_cluster_maint_notifications_")
+
+
+def connection_beside(client: Any, seconds: float, read_timeout: float | None) -> Any:
+    """Return a connection as those of the pool of *client*, to be opened within *seconds*."""
+    pool = client.connection_pool
+    known = pool.connection_kwargs.items()
+    options = {
+        **{name: value for name, value in known if not name.startswith(_OF_POOLS)},
+        "socket_timeout": read_timeout,
+        "retry": _ONCE,
+        "health_check_interval": 0,
+    }
+    if not options.get("path"):  # which redis-py's connections of unix sockets may not be told
+        options["socket_connect_timeout"] = seconds
+    if _is_of_a_cluster(options.get("redis_connect_func")):
+        del options["redis_connect_func"]
+    return pool.connection_class(**options)
+
+
+def _is_of_a_cluster(on_connect: Any) -> bool:
+    # By it a line would keep its own client alive; it only says READONLY, to replicas.
+    owner = getattr(on_connect, "__self__", None)
+    return isinstance(owner, (redis.RedisCluster, redis.asyncio.RedisCluster))
+
+
+class Store:
+    """The free lines of one pool, and what is known of its server."""
+
+    def __init__(self) -> None:
+        self.free: deque[Line] = deque()
+        self.lingering: deque[Line] = deque()
+        self.shunned_until = 0.0
+        self.failure: Exception = Unanswered()
+
+    def may_dial(self, poll: Poll, waiting: int) -> bool:
+        """Return whether *poll* may wait for a line to be opened, as *waiting* others do."""
+        is_shunned = not poll.insist and monotonic() < self.shunned_until
+        return waiting < _MOST_WAITING and not is_shunned
+
+    def take_all(self) -> Iterator[Line]:
+        """Take the lines that no poll has, to hang them up."""
+        for lines in (self.free, self.lingering):
+            while lines:
+                yield lines.pop()
+
+    def fail(self, began: float, seconds: float, failure: Exception) -> None:
+        """Leave the server alone for as long as it was waited for in vain."""
+        now = monotonic()
+        took = now - began
+        self.failure = failure
+        if took < 2 * seconds:  # else it was this process or event loop that was away
+            self.shunned_until = now + took
+
+    def give_up(self, line: Line, poll: Poll) -> Iterable[Line]:
+        """Return what to hang up in place of *line*, whose replies nobody waits for any more.
+
+        By TLS a server reads one command after the other, and no more of them once it cannot answer
+        one. So a line over which somebody insists stays open, the longest one of many excepted.
+        """
+        if not (poll.insist and line.is_by_tls()):
+            return [line]
+        self.lingering.append(line)
+        return [self.lingering.popleft()] if len(self.lingering) > _MOST_LINGERING else []
+
+    def put_back(self, line: Line) -> bool:
+        """Keep *line* for the next poll; return whether there was room for it."""
+        if len(self.free) >= MOST_FREE:
+            return False
+        line.free_since = monotonic()
+        self.free.append(line)
+        return True

@@ -1,0 +1,377 @@
+"""Perform polls by blocking.
+
+One system call watches all lines. Threads only open them, a few at a time for each server, since
+one that hangs would keep the others waiting, and so would the search for its address. A single line
+is simply read.
+"""
+
+from __future__ import annotations
+
+import os
+import select
+import socket
+from collections import deque
+from contextlib import suppress
+from math import ceil
+from threading import Lock, Thread
+from time import monotonic
+from typing import TYPE_CHECKING, Any
+from weakref import WeakKeyDictionary, finalize
+
+from redis.exceptions import ResponseError
+from redis.exceptions import TimeoutError as RedisTimeoutError
+
+from pottery._lines import MOST_DIALLING, Store, connection_beside
+from pottery._poll import Counting, Line, Unanswered
+from pottery._wire import FAILURES, pack
+
+if TYPE_CHECKING:
+    from pottery._poll import Poll
+
+_LONGEST = 2**31 - 1  # milliseconds that the system can be told to wait
+
+_stores: WeakKeyDictionary[Any, _Store] = WeakKeyDictionary()
+
+
+class _Store(Store):
+    """The free lines of one pool, who wants one, and how many threads open them."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.process = os.getpid()
+        self.wanted: deque[tuple[_Dialling, Any]] = deque()
+        self.dialling = 0
+        self.lock = Lock()
+
+    def hang_up(self) -> None:
+        for line in self.take_all():
+            line.connection.disconnect()
+
+
+def _store(client: Any) -> _Store:
+    pool = client.connection_pool
+    store = _stores.get(pool)
+    if store is None or store.process != os.getpid():  # the lines of a parent are the parent's
+        store = _stores[pool] = _Store()
+        # Not left to the garbage collector, which may come to the socket before its connection.
+        finalize(pool, store.hang_up).atexit = False
+    return store
+
+
+def _readable(sockets: dict[Any, Any], seconds: float) -> list[Any]:
+    """Return the names of those sockets from which something can be read within *seconds*."""
+    names = {socket.fileno(): name for name, socket in sockets.items()}
+    if not hasattr(select, "poll"):  # pragma: no cover - Windows
+        return [names[number] for number in select.select(list(names), (), (), seconds)[0]]
+    poll = select.poll()
+    for number in names:
+        poll.register(number, select.POLLIN)
+    # Rounded up, lest the last millisecond be spent asking again and again.
+    return [names[number] for number, _ in poll.poll(min(ceil(seconds * 1000), _LONGEST))]
+
+
+def _free_line(client: Any) -> Line | None:
+    with suppress(IndexError):
+        return _store(client).free.pop()
+    return None
+
+
+def _socket(line: Line) -> Any:
+    return line.connection._sock  # no public way leads to it
+
+
+def _dial(client: Any, seconds: float) -> Line:
+    began = monotonic()
+    connection = None
+    try:
+        connection = connection_beside(client, seconds, seconds)
+        connection.connect()
+    except Exception as error:
+        if connection is not None:
+            connection.disconnect()
+        _store(client).fail(began, seconds, error)
+        raise
+    return Line(connection)
+
+
+def poll_blocking(poll: Poll) -> list[Any]:
+    """Perform *poll* by blocking."""
+    if len(poll.clients) == 1 and (line := _ready_line(poll)):
+        return [_ask_one(poll, line)]
+    counting = _Blocking(poll)
+    try:
+        counting.ask_all()
+        counting.listen()
+    finally:
+        counting.put_away()
+    return counting.votes
+
+
+def _ready_line(poll: Poll) -> Line | None:
+    (client,) = poll.clients
+    behind = poll.behind.lines.pop(client, None) if poll.behind else None
+    return behind or _quiet_line(client)
+
+
+def _ask_one(poll: Poll, line: Line) -> Any:
+    """Do as `_Blocking` does with one client, at a third of its cost."""
+    (client,) = poll.clients
+    try:
+        return _hear_one(poll, line, monotonic() + poll.seconds)
+    except FAILURES as error:
+        line.connection.disconnect()
+        if poll.insist:
+            _Dialling([client], poll).leave()
+        return error
+    finally:
+        if not line.unread:
+            _put_back(_store(client), line)
+        elif poll.keep and _socket(line):
+            poll.lines[client] = line
+        else:
+            line.connection.disconnect()
+
+
+def _quiet_line(client: Any) -> Line | None:
+    while line := _free_line(client):
+        if not line.is_doubtful() or not _readable({client: _socket(line)}, 0):
+            return line
+        line.connection.disconnect()
+    return None
+
+
+def _hear_one(poll: Poll, line: Line, until: float) -> Any:
+    connection = line.connection
+    if poll.args:
+        line.unread += 1
+        _socket(line).settimeout(poll.seconds)
+        connection.send_packed_command(pack(connection, poll.args), check_health=False)
+    vote: Any = Unanswered()
+    while line.unread and (left := until - monotonic()) > 0:
+        _socket(line).settimeout(left)
+        try:
+            vote = _reply(line)
+        except RedisTimeoutError:  # what came of the reply so far, the parser keeps
+            break
+        line.unread -= 1
+    return Unanswered() if line.unread else vote
+
+
+def _reply(line: Line) -> Any:
+    try:
+        return line.connection.read_response(disable_decoding=True, disconnect_on_error=False)
+    except ResponseError as error:
+        return error
+
+
+class _Blocking(Counting):
+    def __init__(self, poll: Poll) -> None:
+        super().__init__(poll)
+        self.dialling: _Dialling | None = None
+        self.broken: list[Any] = []
+        self.packed: Any = None
+
+    def ask_all(self) -> None:
+        missing = self.take_lines()
+        for client, line in list(self.lines.items()):
+            self.ask(client, line)
+        callable_ = [client for client in missing if self.may_dial(client)]
+        if callable_:
+            self.dialling = _Dialling(callable_, self.poll)
+
+    def take_lines(self) -> list[Any]:
+        """Take a line for each client; return those for which there is none."""
+        missing: list[Any] = []
+        wanted: Any = self.poll.clients
+        while wanted:
+            doubtful: dict[Any, Any] = {}
+            for client in wanted:
+                line = self.line_behind(client) or _free_line(client)
+                if line is None:
+                    missing.append(client)
+                    continue
+                self.lines[client] = line
+                if not line.unread and line.is_doubtful():
+                    doubtful[client] = _socket(line)
+            # Where nothing was asked, there is nothing to read, unless the server hung up.
+            wanted = _readable(doubtful, 0) if doubtful else ()
+            for client in wanted:
+                self.hang_up(client)
+        return missing
+
+    def may_dial(self, client: Any) -> bool:
+        store = _store(client)
+        may = store.may_dial(self.poll, len(store.wanted))
+        if not may:
+            self.count(client, store.failure)
+        return may
+
+    def ask(self, client: Any, line: Line) -> None:
+        self.lines[client] = line
+        if not self.poll.args:
+            return
+        line.unread += 1  # before: once sending has begun, nobody knows how far it came
+        self.packed = self.packed or pack(line.connection, self.poll.args)
+        try:
+            line.connection.send_packed_command(self.packed, check_health=False)
+        except BaseException as error:
+            self.hang_up(client)
+            self.broken.append(client)
+            if not isinstance(error, FAILURES):
+                raise
+            self.count(client, error)
+
+    def hang_up(self, client: Any) -> None:
+        line = self.lines.pop(client, None)
+        if line:
+            line.connection.disconnect()
+
+    def listen(self) -> None:
+        """Count the votes as they come, until all have voted or time is up."""
+        while (sockets := self.sockets()) and (left := self.left()):
+            for client in _readable(sockets, left):
+                self.hear(client)
+
+    def sockets(self) -> dict[Any, Any]:
+        """Return the sockets from which something is to come: None is the bell's name."""
+        sockets = {client: _socket(line) for client, line in self.lines.items() if line.unread}
+        if self.dialling and self.dialling.busy:
+            sockets[None] = self.dialling.bell
+        return sockets
+
+    def hear(self, client: Any) -> None:
+        if client is None:
+            self.answer_bell()
+        else:
+            self.read(client, self.lines[client])
+
+    def answer_bell(self) -> None:
+        dialling: Any = self.dialling
+        for client, outcome in dialling.outcomes():
+            if isinstance(outcome, Line):
+                self.ask(client, outcome)
+            else:
+                self.count(client, outcome)
+
+    def read(self, client: Any, line: Line) -> None:
+        """Read the replies that are there; the last of those that are to come is the vote."""
+        try:
+            while line.unread:
+                vote = _reply(line)
+                line.unread -= 1
+                if not line.unread:
+                    self.count(client, vote)
+                elif not line.connection.can_read(0):
+                    break
+        except FAILURES as error:
+            self.hang_up(client)
+            self.broken.append(client)
+            self.count(client, error)
+
+    def put_away(self) -> None:
+        for client, line in self.lines.items():
+            if not line.unread:
+                _put_back(_store(client), line)
+            elif self.poll.keep:
+                self.poll.lines[client] = line
+            else:
+                for one in _store(client).give_up(line, self.poll):
+                    one.connection.disconnect()
+        if self.dialling:
+            self.dialling.leave()
+        if self.broken and self.poll.insist:
+            _Dialling(self.broken, self.poll).leave()
+
+
+def _put_back(store: Store, line: Line) -> None:
+    if not store.put_back(line):
+        line.connection.disconnect()
+
+
+class _Dialling:
+    """Lines that threads open, one for each client, and a bell that they ring when done."""
+
+    def __init__(self, clients: list[Any], poll: Poll) -> None:
+        self.poll = poll
+        self.bell, self.rope = socket.socketpair()
+        self.opened: deque[tuple[Any, Line | Exception]] = deque()
+        self.busy = len(clients)
+        self.is_left = False
+        self.lock = Lock()
+        for client in clients:
+            self.want(client)
+
+    def want(self, client: Any) -> None:
+        store = _store(client)
+        with store.lock:
+            store.wanted.append((self, client))
+            needs_thread = store.dialling < MOST_DIALLING
+        if needs_thread:
+            Thread(target=_dial_all, args=(store,), daemon=True).start()
+
+    def open(self, client: Any) -> None:
+        if self.is_left and not self.poll.insist:
+            return
+        try:
+            # Somebody may have freed one while this one had to wait.
+            line = _quiet_line(client) or _dial(client, self.poll.dialling_seconds)
+            self.opened.append((client, line))
+        except Exception as error:  # noqa: BLE001 - whatever it is, it is this client's vote
+            self.opened.append((client, error))
+        with self.lock:  # lest the rope's number be that of another socket by now
+            if not self.is_left:
+                self.rope.send(b"!")
+        if self.is_left:
+            self.finish()
+
+    def outcomes(self) -> list[tuple[Any, Line | Exception]]:
+        self.bell.recv(64)
+        found = self.take_opened()
+        self.busy -= len(found)
+        return found
+
+    def take_opened(self) -> list[tuple[Any, Line | Exception]]:
+        found: list[tuple[Any, Line | Exception]] = []
+        with suppress(IndexError):
+            while True:
+                found.append(self.opened.popleft())
+        return found
+
+    def leave(self) -> None:
+        """Let the threads do what is left to do."""
+        with self.lock:
+            self.is_left = True
+            self.bell.close()
+            self.rope.close()
+        if self.opened:
+            Thread(target=self.finish, daemon=True).start()
+
+    def finish(self) -> None:
+        for client, line in self.take_opened():
+            if isinstance(line, Line) and (not self.poll.insist or self.tell(line)):
+                _put_back(_store(client), line)
+
+    def tell(self, line: Line) -> bool:
+        """Say what nobody will hear the answer to; return whether the line is still good."""
+        packed = pack(line.connection, self.poll.args)
+        try:
+            line.connection.send_packed_command(packed, check_health=False)
+            line.connection.read_response(disable_decoding=True)
+        except FAILURES as error:
+            if not isinstance(error, ResponseError):
+                line.connection.disconnect()
+                return False
+        return True
+
+
+def _dial_all(store: _Store) -> None:
+    """Open what lines are wanted, one after the other."""
+    with store.lock:
+        store.dialling += 1
+    while True:
+        with store.lock:
+            if not store.wanted:
+                store.dialling -= 1
+                return
+            dialling, client = store.wanted.popleft()
+        dialling.open(client)
