@@ -466,9 +466,11 @@ def _brief_options(pool: Any) -> dict[str, Any]:
     options = {**pool.connection_kwargs, **_BRIEFLY}
     if isinstance(pool, SentinelConnectionPool):
         # Sentinels are asked by clients of their own, which are as patient as they please.
-        options["connection_pool"] = way = copy(options["connection_pool"])
-        way.sentinel_manager = manager = copy(pool.sentinel_manager)
+        way: Any = copy(options["connection_pool"])
+        manager: Any = copy(cast("Any", pool).sentinel_manager)
         manager.sentinels = [_brief_client(sentinel) for sentinel in manager.sentinels]
+        way.sentinel_manager = manager
+        options["connection_pool"] = way
     return options
 
 
