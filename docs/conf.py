@@ -15,6 +15,8 @@ extensions = ["myst_parser", "sphinx.ext.autodoc", "costs", "conformance", "api"
 exclude_patterns = ["_build"]
 html_theme = "furo"
 html_title = f"pottery {release}"
+html_static_path = ["_static"]
+html_css_files = ["tables.css"]
 html_copy_source = False
 html_show_copyright = False
 
@@ -37,4 +39,5 @@ autodoc_default_options = {
 }
 toc_object_entries = False  # hundreds of methods would be copied into the sidebar of each page
 myst_heading_anchors = 3
+highlight_options = {"python": {"stripnl": True}}  # doctest needs the empty line, readers do not
 smartquotes = False  # examples in docstrings may not be set off as code
