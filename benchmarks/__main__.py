@@ -13,9 +13,12 @@ from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from benchmarks.anatomy import anatomy
+from benchmarks.capacity import capacity
 from benchmarks.consumers import results
 from benchmarks.growth import concurrency, growth
 from benchmarks.ids import id_pairs
+from benchmarks.imports import import_pair
 from benchmarks.locks import lock_pairs
 from benchmarks.measure import Arena, lower_quartile, measure, median, ratios
 from benchmarks.pairs import compare
@@ -59,7 +62,9 @@ def parsed() -> argparse.Namespace:
     parser.add_argument("--rounds", type=int, default=31)
     parser.add_argument("--only", default="", help="the rows whose name has this in it")
     parser.add_argument(
-        "--write", type=Path, help="a file for the figures, and for how cost grows, as JSON"
+        "--write",
+        type=Path,
+        help="a file for the figures as JSON, with those of the parts, the growth and the capacity",
     )
     parser.add_argument(
         "--check", action="store_true", help="fail if a row is above its target by more than noise"
@@ -97,7 +102,7 @@ def together(servers: list[RedisServer], only: str, rounds: int) -> Iterator[Res
     masters = [server.client() for server in servers]
     for master in masters:
         master.flushall()
-    pairs = chain(lock_pairs(masters), id_pairs(masters))
+    pairs = chain(lock_pairs(masters), id_pairs(masters), [import_pair()])
     compared = (compare(pair, rounds) for pair in pairs if only in pair.name)
     for result in chain(compared, results(masters[0], servers[0].url, only, rounds)):
         print(f"{result.name:36} {result.ratio:.2f} ({result.pottery * 1e6:.0f} µs)", flush=True)
@@ -107,7 +112,12 @@ def together(servers: list[RedisServer], only: str, rounds: int) -> Iterator[Res
 def grown(server: RedisServer) -> dict[str, Any]:
     with server.client() as client:
         client.flushall()
-        return {"growth": growth(client), "concurrency": concurrency(server.url)}
+        return {
+            "anatomy": anatomy(client),
+            "capacity": capacity(client),
+            "growth": growth(client),
+            "concurrency": concurrency(server.url),
+        }
 
 
 def summary(row: Row, taken: dict[str, list[float]]) -> dict[str, Any]:

@@ -11,7 +11,15 @@ sys.path.append(str(Path(__file__).parent / "_extensions"))
 
 project = "pottery"
 version = release = pottery.__version__
-extensions = ["myst_parser", "sphinx.ext.autodoc", "costs", "conformance", "api", "offline"]
+extensions = [
+    "myst_parser",
+    "sphinx.ext.autodoc",
+    "costs",
+    "conformance",
+    "api",
+    "figures",
+    "offline",
+]
 exclude_patterns = ["_build"]
 html_theme = "furo"
 html_title = f"pottery {release}"

@@ -214,7 +214,8 @@ def suites(row: Row) -> list[str]:
 def run(row: Row, arguments: list[str]) -> Outcome:
     began = monotonic()
     setting = ("--via", row.via, "--wire", row.wire)
-    command = [sys.executable, "-m", "pytest", "-q", "-m", "not slow", *setting, *suites(row)]
+    workers = ("-n", "auto", "--dist", "loadfile")
+    command = [sys.executable, "-m", "pytest", "-q", "-m", "not slow", *workers, *setting]
     with tempfile.TemporaryDirectory(prefix="pottery-") as folder:
         try:
             variables = environment(row, folder)
@@ -222,7 +223,16 @@ def run(row: Row, arguments: list[str]) -> Outcome:
             return Outcome(row, is_good=True, words=str(reason))
         print(f"\n=== {row}", flush=True)
         done = subprocess.run(
-            [*command, "-r", "fE", "--maxfail=40", "--no-header", "--tb=short", *arguments],
+            [
+                *command,
+                *suites(row),
+                "-r",
+                "fE",
+                "--maxfail=40",
+                "--no-header",
+                "--tb=short",
+                *arguments,
+            ],
             cwd=ROOT,
             env=variables,
             check=False,
