@@ -29,8 +29,9 @@ from pottery.list import AIORedisList, RedisList
 from pottery.nextid import AIONextID, AIONextId, NextID, NextId
 from pottery.ordered import AIOCachedOrderedDict, CachedOrderedDict
 from pottery.queue import AIORedisSimpleQueue, RedisSimpleQueue
-from pottery.redlock import AIORedlock, Redlock, synchronize
+from pottery.redlock import AIORedlock, Redlock
 from pottery.set import AIORedisSet, RedisSet
+from pottery.synchronized import synchronize
 from pottery.timer import ContextTimer
 
 __version__ = "4.0.0.dev0"

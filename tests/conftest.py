@@ -187,7 +187,7 @@ def can_use_a_client(item: pytest.Item, via: str) -> bool:
 
 def can_use_a_cluster(item: pytest.Item, _: str) -> bool:
     wanted = fixtures_of(item)
-    excluded = any(doctest in item.name for doctest in ("pottery.nextid", "pottery.redlock"))
+    excluded = any(doctest in item.name for doctest in ("pottery.nextid", "pottery.synchronized"))
     excluded |= any(name_of(item).startswith(beginning) for beginning in ONE_SERVER)
     return bool(wanted & {"redis", "cluster"}) and not wanted & NO_CLUSTER and not excluded
 

@@ -23,15 +23,15 @@ PATHS = {module_of(path.relative_to(PACKAGE)): path for path in PACKAGE.rglob("*
 MODULES = sorted(PATHS)
 # From the bottom up; a module imports only from tiers below its own.
 TIERS = [
-    {"_advice", "exceptions", "_json", "_wire", "testing._proxy", "timer"},
+    {"_advice", "exceptions", "_json", "_lock_scripts", "_wire", "testing._proxy", "timer"},
     {"_call_key", "_cluster", "_poll", "testing._server"},
     {"_lines", "testing._cluster", "testing._sentinel"},
     {"_poll_awaiting", "_poll_blocking"},
     {"_plan"},
     {"_caller", "_quorum", "_script", "_temporary", "_together"},
-    {"base", "nextid"},
+    {"_holding", "base", "nextid"},
     {"_results", "_sequence", "_views", "queue", "redlock", "set"},
-    {"bloom", "deque", "dict", "hyperloglog", "list"},
+    {"bloom", "deque", "dict", "hyperloglog", "list", "synchronized"},
     {"cache", "counter", "ordered", "testing._locks"},
     {"__init__", "testing"},
     {"otel", "testing.plugin"},

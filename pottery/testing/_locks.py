@@ -13,9 +13,9 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 from redis.retry import Retry
 
+from pottery._lock_scripts import RELEASE
 from pottery._plan import address
 from pottery._quorum import evaluate
-from pottery.redlock import RELEASE
 
 if TYPE_CHECKING:
     from pottery.redlock import AIORedlock, Redlock
