@@ -29,8 +29,16 @@ def raw_bytes(client):
     if isinstance(client, RedisCluster):
         return client
     options = {**client.connection_pool.connection_kwargs, "decode_responses": False}
-    pool = ConnectionPool(connection_class=client.connection_pool.connection_class, **options)
+    pool = Fleeting(connection_class=client.connection_pool.connection_class, **options)
     return type(client)(connection_pool=pool)
+
+
+class Fleeting(ConnectionPool):
+    """A pool of connections for one command each, which nobody has to close."""
+
+    def release(self, connection):
+        connection.disconnect()
+        super().release(connection)
 
 
 def test_dict_is_a_hash_of_texts(redis):
