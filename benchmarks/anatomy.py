@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import socket
 from contextlib import suppress
 from functools import partial
 from statistics import median
 from time import perf_counter
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from hiredis import Reader
-
+from benchmarks.ways.limit import Line
 from pottery import RedisDict, RedisSet
 from pottery._json import decode, encode
 from pottery._plan import Op
@@ -57,17 +55,17 @@ def parts(redis: Redis, call: Call) -> dict[str, float]:
     command = b"".join(pack(connection, op.args))
     connection.send_packed_command([command])
     reply = connection.read_response(disable_decoding=True)
-    line = Line(connection)
+    line = Line(f"redis://{connection.host}:{connection.port}/{connection.db}")
     took = in_turns(
         whole=call.whole,
         plan=partial(rehearse, call.plan, reply),
         codec=partial(code, call, reply),
         pack=partial(pack, connection, op.args),
         lease=lambda: pool.release(pool.get_connection()),
-        line=partial(line.ask, command),
+        line=partial(ask, line, command),
     )
     pool.release(connection)
-    server = seconds_of_server(redis, partial(line.ask, command)) * 1e6
+    server = seconds_of_server(redis, partial(ask, line, command)) * 1e6
     line.socket.close()
     told = {
         "JSON": took["codec"],
@@ -99,18 +97,9 @@ def code(call: Call, reply: Any) -> None:
         decode(reply)
 
 
-class Line:
-    """A plain socket to the server of a connection of redis-py."""
-
-    def __init__(self, connection: Any) -> None:
-        self.socket = socket.create_connection((connection.host, connection.port))
-        self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        self.reader = Reader()
-
-    def ask(self, command: bytes) -> None:
-        self.socket.sendall(command)
-        while self.reader.gets() is False:
-            self.reader.feed(self.socket.recv(2**16))
+def ask(line: Line, command: bytes) -> None:
+    line.socket.sendall(command)
+    line.hear(1)
 
 
 def in_turns(**ways: Callable[[], Any]) -> dict[str, float]:
