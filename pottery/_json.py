@@ -59,7 +59,7 @@ _SCALARS: dict[type, Callable[[Any], str]] = {
     float: _encode_float,
 }
 # Of many values of one of these types, C can go through all.
-_PLAIN: dict[type, Callable[[Any], str]] = {str: encode_basestring_ascii, int: repr}
+_PLAIN: dict[type, Callable[[Any], str]] = {kind: _SCALARS[kind] for kind in (str, int)}
 
 
 def encode(value: object) -> str:
