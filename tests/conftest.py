@@ -11,6 +11,7 @@ from __future__ import annotations
 import ast
 import os
 import re
+import signal
 import sys
 import uuid
 from contextlib import ExitStack, contextmanager
@@ -143,6 +144,10 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
+    # A shell that runs the tests in the background has interrupts ignored, which the programs that
+    # tests start would inherit.
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     # Not in pyproject.toml: pytest would import pottery to find the class, before coverage is
     # measured and before hiredis is hidden.
     config.addinivalue_line("filterwarnings", "ignore::pottery.InefficientAccessWarning")
