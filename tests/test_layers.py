@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -69,6 +70,14 @@ def imports(node):
 
 def test_every_module_has_a_tier():
     assert set().union(*TIERS) == set(MODULES)
+
+
+def test_every_module_is_in_the_table_of_the_design():
+    text = (PACKAGE.parent / "docs" / "design.md").read_text()
+    layers = text.partition("## Layers")[2].partition("\n## ")[0]
+    table = [line.split("|")[1] for line in layers.splitlines() if line.startswith("|")]
+    named = [name for cell in table for name in re.findall("`([^`]*)`", cell)]
+    assert sorted(named) == sorted({module.partition(".")[0] for module in MODULES})
 
 
 @pytest.mark.parametrize("module", MODULES)
