@@ -387,6 +387,16 @@ def test_ties_stay_in_the_order_in_which_they_came(redis):
     assert c.total() == 7
 
 
+@pytest.mark.parametrize(
+    "counts",
+    [[], [-3, 0, 2], [10**15 - 1] * 20, [2**53, -1], [10**400, 1], [0.1] * 10, [True, 1]],
+)
+def test_total_is_that_of_a_counter(redis, counts):
+    expected = Counter(dict(enumerate(counts))).total()
+    total = RedisCounter(dict(enumerate(counts)), redis=redis).total()
+    assert (total, type(total)) == (expected, type(expected))
+
+
 @pytest.mark.parametrize("call", ["elements", "most_common", "total", "to_counter", "__pos__"])
 def test_bulk_methods_read_once(call, c, redis, commands):
     with commands(redis) as sent:
