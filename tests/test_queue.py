@@ -356,7 +356,12 @@ def test_timeout_is_kept(redis, timeout):
             it.get(timeout=timeout)
 
     get()
-    assert timeout <= seconds(get) < timeout + 0.05
+    for _ in range(5):  # this process may be kept waiting by others
+        took = seconds(get)
+        assert timeout <= took
+        if took < timeout + 0.05:
+            break
+    assert took < timeout + 0.05
 
 
 def test_socket_timeout_of_the_client_does_not_end_a_wait(server, redis):
