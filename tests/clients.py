@@ -10,6 +10,8 @@ from contextlib import ExitStack, contextmanager
 
 from redis import asyncio as asynchronous
 
+from pottery._poll_awaiting import _dial_awaiting
+
 
 async def close(*clients):
     """Close asynchronous clients, of whichever redis-py, and those by which they find a master."""
@@ -51,7 +53,14 @@ class Awaiting:
         """Let what goes on in the loop go on."""
         self.run(asyncio.sleep(seconds))
 
+    def is_dialling(self):
+        going_on = [task.get_coro().cr_code for task in asyncio.all_tasks(self.loop)]
+        return _dial_awaiting.__code__ in going_on
+
     def close(self):
+        # asyncio says farewell by TLS, for longer than the loop lives, if it is cancelled when it
+        # has just shaken hands.
+        wait_until(lambda: self.rest(0.001) or not self.is_dialling(), 10)
         self.run(close(*self.masters))
         self.run(self.loop.shutdown_asyncgens())
         self.loop.close()
