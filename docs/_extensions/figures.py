@@ -70,7 +70,8 @@ def save(name, draw):
 
 def markdown(head, rows):
     lines = [head, ["---", *["---:"] * (len(head) - 1)], *rows]
-    return "\n".join("| " + " | ".join(map(str, line)) + " |" for line in lines)
+    cells = ([str(cell).replace("|", r"\|") for cell in line] for line in lines)
+    return "\n".join(f"| {' | '.join(line)} |" for line in cells)
 
 
 def machine(parts):
@@ -215,7 +216,7 @@ def growth_chart(growth):
             ]
             if points:
                 axes.plot(*zip(*points, strict=True), "o-", color=f"C{place}", label=name, ms=3)
-        axes.set(title=title, xscale="log", yscale="log", xlabel="elements")
+        axes.set(title=title, xscale="log", xlabel="elements", ylim=0)
         axes.title.set_size(10)
         axes.grid(alpha=0.3)
     shown = grid.flat[0].get_legend_handles_labels()
@@ -230,9 +231,9 @@ def concurrency_chart(rates):
             axes.plot(
                 list(map(int, found[workers])), list(found[workers].values()), "o-", label=name
             )
-        axes.set(xlabel=workers, ylim=0)
+        axes.set(xlabel=workers, xticks=list(map(int, found[workers])))
         axes.grid(alpha=0.3)
-    grid[0].set_ylabel("operations a second, of all together")
+    grid[0].set(ylabel="operations a second, of all together", ylim=0)
     chart.legend(
         *grid[0].get_legend_handles_labels(), loc="outside upper center", ncols=4, frameon=False
     )
