@@ -25,10 +25,8 @@ PAGES = {
     for name in ON_A_PAGE.findall(page.read_text(encoding="utf-8"))
 }
 HOMES = [pottery, cache, _views]
-LEGEND = (
-    "*n* is the size of the container, *k* that of the argument. What is atomic, nobody ever sees "
-    "half done, and nothing comes in between."
-)
+SIZES = "*n* is the size of the container, *k* that of the argument. "
+ATOMIC = "What is atomic, nobody ever sees half done, and nothing comes in between."
 AS_WRITTEN = {
     "__call__": "a()",
     "__enter__": "with a",
@@ -121,7 +119,10 @@ class Differs(Shown):
 
 
 class Costs(Shown):
-    """Show what each method of a class costs; of a twin, those that it has besides."""
+    """Show what each method of a class costs; of a twin, those that it has besides.
+
+    Once a page, below the first table, stands what its words mean.
+    """
 
     def lines(self):
         kind = self.shown
@@ -129,7 +130,12 @@ class Costs(Shown):
         shown.sort(key=lambda item: item[0].startswith("_"))
         header = ["method", "what it does", "work", "round trips", "atomic"]
         rows = [row(kind, *item) for item in shown]
-        return [*table(header, rows), "", "" if is_twin(kind) else LEGEND]
+        return [*table(header, rows), "", self.legend(rows)]
+
+    def legend(self, rows):
+        if self.env.temp_data.setdefault("costs", self) is not self:
+            return ""
+        return SIZES + ATOMIC if any("O(1)" not in work for _, _, work, _, _ in rows) else ATOMIC
 
 
 def row(kind, name, function):
