@@ -25,6 +25,7 @@ html_theme = "furo"
 html_title = f"pottery {release}"
 html_static_path = ["_static"]
 html_css_files = ["tables.css"]
+pygments_dark_style = "github-dark"  # that of the theme underlines names as if they were links
 html_copy_source = False
 html_show_copyright = False
 
