@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -26,6 +27,10 @@ ROOT = Path(__file__).parents[1]
 README_URL = "redis://localhost:6379/1"
 # What is under version control and of use only there.
 NOT_PUBLISHED = (".ci/", ".editorconfig", ".github/")
+# A link of Markdown, and how one begins that leads somewhere from any page.
+LINK = re.compile(r"\[([^\]]+)\]\(([^)]+)\)")
+LEADS = ("#", "https:")
+URLS = re.compile(r"^\[project\.urls\]\n(?:.+\n)*", re.MULTILINE)
 # What leads programs to the repository, and to the server of these tests.
 ELSEWHERE = ("PYTHON", "REDIS_URL")
 # What needs an extra, or pytest.
@@ -95,6 +100,10 @@ def unpacked(sdist, tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def metadata(wheel):
+    return metadata_of(wheel)
+
+
+def metadata_of(wheel):
     with zipfile.ZipFile(wheel) as archive:
         (name,) = (name for name in archive.namelist() if name.endswith(".dist-info/METADATA"))
         return message_from_bytes(archive.read(name))
@@ -160,9 +169,35 @@ def test_metadata_say_what_is_so(metadata, wheel):
 
     assert metadata["Version"] == pottery.__version__
     assert metadata["Description-Content-Type"] == "text/markdown"
-    assert metadata.get_payload(decode=True) == (ROOT / "README.md").read_bytes()
     assert metadata["License-Expression"] == "Apache-2.0"
     assert licence == (ROOT / "LICENSE").read_bytes()
+
+
+def readme_in(metadata):
+    return metadata.get_payload(decode=True).decode()
+
+
+def test_readme_that_is_published_differs_in_its_links_alone(metadata):
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+
+    assert LINK.sub(r"\1", readme_in(metadata)) == LINK.sub(r"\1", readme)
+    assert [to for _, to in LINK.findall(readme_in(metadata)) if not to.startswith(LEADS)] == []
+
+
+def test_readme_links_to_the_repository_once_its_address_is_known(unpacked, tmp_path):
+    shutil.copytree(unpacked, source := tmp_path / "source")
+    (source / "PKG-INFO").unlink()
+    urls = '\n[project.urls]\nRepository = "https://example.org/pottery"\n'
+    text = (source / "pyproject.toml").read_text(encoding="utf-8")
+    (source / "pyproject.toml").write_text(URLS.sub("", text) + urls, encoding="utf-8")
+    (wheel,) = build(source, tmp_path / "dist", "--wheel").glob("*.whl")
+    files = f"https://example.org/pottery/blob/v{pottery.__version__}"
+
+    links = [to for _, to in LINK.findall(readme_in(metadata_of(wheel)))]
+    there = [to.removeprefix(f"{files}/") for to in links if to.startswith(files)]
+    assert "docs/tutorial.md" in there
+    assert [to for to in there if not (ROOT / to).is_file()] == []
+    assert [to for to in links if not to.startswith(LEADS)] == []
 
 
 def test_wheel_from_the_sdist_is_the_wheel_from_the_repository(wheel, tmp_path):
