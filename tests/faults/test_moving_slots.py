@@ -237,11 +237,24 @@ def concerned(kind: Any, trouble: str) -> list[Any]:
 CASES = [(kind, trouble) for kind in BY_KIND for trouble in TROUBLES if concerned(kind, trouble)]
 
 
+@contextmanager
+def patient(nodes: list[Any]) -> Any:
+    """Let no node take another one for dead that a busy machine has no time for."""
+    name = "cluster-node-timeout"
+    usual = [node.config_get(name)[name] for node in nodes]
+    for node in nodes:
+        node.config_set(name, 60_000)
+    yield
+    for node, value in zip(nodes, usual, strict=True):
+        node.config_set(name, value)
+
+
 @pytest.fixture(scope="module")
 def stage(redis_cluster):
     loop = Loop()
     with (
         at_nodes(redis_cluster) as nodes,
+        patient(nodes),
         redis_cluster.client() as redis,
         redis_cluster.client() as seer,
     ):
