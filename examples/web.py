@@ -3,7 +3,7 @@
     REDIS_URL=redis://localhost:6379/0 uvicorn web:app --app-dir examples --workers 2
 
 - Customers may ask so many times a minute, whichever workers answer: an AIORedisCounter.
-- What is dear to compute is computed once, however many ask for it at once: redis_cache.
+- What is costly to compute is computed once, however many ask for it at once: redis_cache.
 - Two customers never get the same piece: an AIORedlock, around a look and what follows from it.
 - How many customers there were is known without keeping a list of them: an AIOHyperLogLog.
 """

@@ -126,7 +126,7 @@ def summary(rows):
         "beside",
         "operations",
         "pottery is faster in",
-        "pottery is faster, in the geometric mean",
+        "in the geometric mean, pottery is",
     ]
     return markdown(head, lines)
 
