@@ -650,10 +650,12 @@ def test_far_masters_are_heard_before_it_is_said_that_there_is_no_majority(five_
         two.delay(0.01),
     ):
         clients = [redis_py.Redis(port=port) for port in (*ports[:3], one.port, two.port)]
-        lock = Redlock(key="printer", masters=clients, raise_on_redis_errors=True)
+        # A lease for which busy masters are waited for, too.
+        options = {"key": "printer", "masters": clients, "auto_release_time": 60}
+        lock = Redlock(**options)
         assert lock.acquire()
         for _ in range(5):
-            other = Redlock(key="printer", masters=clients, raise_on_redis_errors=True)
+            other = Redlock(**options, raise_on_redis_errors=True)
             assert not other.acquire(blocking=False)
         lock.release()
 
