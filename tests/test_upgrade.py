@@ -539,7 +539,8 @@ def test_ids_go_on_where_the_other_was(pair, chosen):
         performer("ids = NextID(key='k', masters=chosen)")
     issued = [performer("next(ids)") for performer in [one, other, other, one, one, other] * 5]
     assert issued == [*range(1, 31)]
-    assert one("masters[0].get('nextid:k')") == b"30"
+    told = one("[master.get('nextid:k') for master in chosen]")
+    assert told.count(b"30") > len(told) // 2  # a majority's answer is enough for an ID
     other("ids.reset()")
     assert other("next(ids)") == 1
 
