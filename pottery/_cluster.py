@@ -4,7 +4,7 @@ A cluster spreads its keys by their slot, and one command can only use keys of o
 
 1.  What belongs to a container (companions, copies, results) is named such that it has the slot of
     the container's key: see `companion` and `tag`.
-2.  The client knows the servers, and lends connections to each; the driver sends. The client's own
+2.  The client knows the servers, and lends connections to each; the front sends. The client's own
     way of sending is not used, since it sends again what may have run.
 3.  A server that says MOVED or ASK has not run the command, so it goes on to where that says: see
     `Route`. The client is told of what was MOVED. Where a connection was lost, or the cluster says

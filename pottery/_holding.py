@@ -10,8 +10,9 @@ from weakref import ref
 
 from redis.exceptions import ConnectionError as RedisConnectionError
 
+from pottery._front import operation
 from pottery._lock_scripts import EXTEND, FENCE, LEFT
-from pottery._plan import Pause, operation
+from pottery._plan import Pause
 from pottery._poll import Poll
 from pottery._quorum import Primitive, evaluate, now, number
 from pottery.exceptions import ExtendUnlockedLock, TooManyExtensions, in_short

@@ -25,7 +25,8 @@ from redis.exceptions import (
     TryAgainError,
 )
 
-from pottery._plan import Front, address, same_server
+from pottery._clients import address, same_server
+from pottery._front import Front
 from pottery.exceptions import DecodeError, QuorumIsImpossible
 
 if TYPE_CHECKING:

@@ -28,8 +28,9 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from pottery._call_key import digest
+from pottery._front import Async, Sync
 from pottery._json import decode
-from pottery._plan import Async, Op, Pause, Sync, nothing, same
+from pottery._plan import Op, Pause, nothing, same
 from pottery._poll import Poll
 from pottery._script import Script
 from pottery.base import MISSING, Base

@@ -15,8 +15,9 @@ from uuid import uuid4
 
 from redis.exceptions import ResponseError
 
+from pottery._front import operation
 from pottery._json import encode, encode_many, spellings
-from pottery._plan import Op, nothing, operation, whole
+from pottery._plan import Op, nothing, whole
 from pottery._script import Script
 from pottery.base import PAGE, WHOLE, AIOContainer, Base, Container, Readable, warn_about
 

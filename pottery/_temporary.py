@@ -11,15 +11,31 @@ import atexit
 import os
 import sys
 from collections import deque
-from typing import Any
+from contextlib import suppress
+from copy import copy
+from itertools import chain
+from typing import TYPE_CHECKING, Any, cast
 from uuid import uuid4
 from weakref import finalize
 
 from redis import Redis, RedisCluster
+from redis.backoff import NoBackoff
+from redis.exceptions import NoPermissionError, ReadOnlyError, RedisError, ResponseError
+from redis.retry import Retry
+from redis.sentinel import SentinelConnectionPool
 
-from pottery._cluster import is_cluster, slot, tag
-from pottery._plan import ABANDONED, same_server, unlink_briefly
+from pottery._clients import same_server
+from pottery._cluster import by_slot, is_cluster, server_of, slot, tag
+from pottery._plan import Op, nothing
+from pottery._wire import pack
 
+if TYPE_CHECKING:
+    from pottery._plan import Steps
+
+# The keys of temporary containers that are gone, for the next operation at a client to unlink.
+ABANDONED: dict[Any, deque[str]] = {}
+# How a connection waits that is opened while the program ends.
+_BRIEFLY = {"socket_timeout": 1, "socket_connect_timeout": 1, "retry": Retry(NoBackoff(), 0)}
 # The keys in use, each with the process that made it and the deque that it will end in.
 _IN_USE: dict[str, tuple[int, deque[str]]] = {}
 _PROCESSES: set[int] = set()
@@ -89,3 +105,76 @@ def _unlink_all() -> None:
 def _in_use_at(abandoned: deque[str]) -> list[str]:
     used = list(_IN_USE.items())
     return [key for key, (maker, names) in used if maker == os.getpid() and names is abandoned]
+
+
+def sweep(client: Any, names: deque[str]) -> Steps[None]:
+    """Unlink the keys of temporary containers that are gone; keep their names if Redis is away."""
+    keys: list[str] = []
+    with suppress(IndexError):  # at the end, which another thread may have brought nearer
+        while True:
+            keys.append(names.popleft())
+    if not keys:
+        return
+    groups = by_slot(client, keys)
+    try:
+        while groups:
+            yield from Op(("UNLINK", *groups[-1]), nothing, repeatable=True)
+            groups.pop()
+    except (NoPermissionError, ReadOnlyError):
+        pass  # who may not unlink them, or is at a replica: trying for ever would help nobody
+    except RedisError:
+        names.extend(chain(*groups))
+    except BaseException:
+        names.extend(chain(*groups))
+        raise
+
+
+def unlink_briefly(client: Any, keys: list[str]) -> None:
+    """Unlink *keys* at the end of the program, by a connection that waits a second and no longer.
+
+    An asynchronous client has no event loop any more then, so its keys stay.
+    """
+    if not keys or not isinstance(client, (Redis, RedisCluster)):
+        return
+    with suppress(Exception):
+        for pool, commands in _by_server(client, keys).items():
+            _send_briefly(pool, commands)
+
+
+def _by_server(client: Any, keys: list[str]) -> dict[Any, list[tuple[str, ...]]]:
+    """Return for the pool of each server the commands that unlink what it has of *keys*."""
+    commands: dict[Any, list[tuple[str, ...]]] = {}
+    for group in by_slot(client, keys):
+        unlink = ("UNLINK", *group)
+        at = server_of(client, unlink) if isinstance(client, RedisCluster) else client
+        commands.setdefault(at.connection_pool, []).append(unlink)
+    return commands
+
+
+def _send_briefly(pool: Any, commands: list[tuple[str, ...]]) -> None:
+    connection = pool.connection_class(**_brief_options(pool))
+    connection.connect()  # what Sentinel leads to finds its server here, and nowhere else
+    for command in commands:
+        connection.send_packed_command(pack(connection, command))
+        with suppress(ResponseError):  # moved, say
+            connection.read_response()
+    connection.disconnect()
+
+
+def _brief_options(pool: Any) -> dict[str, Any]:
+    options = {**pool.connection_kwargs, **_BRIEFLY}
+    if isinstance(pool, SentinelConnectionPool):
+        # Sentinels are asked by clients of their own, which are as patient as they please.
+        way: Any = copy(options["connection_pool"])
+        manager: Any = copy(cast("Any", pool).sentinel_manager)
+        manager.sentinels = [_brief_client(sentinel) for sentinel in manager.sentinels]
+        way.sentinel_manager = manager
+        options["connection_pool"] = way
+    return options
+
+
+def _brief_client(client: Any) -> Any:
+    pool = copy(client.connection_pool)
+    pool.connection_kwargs = _brief_options(pool)
+    pool.reset()  # the connections are those of the other
+    return Redis.from_pool(pool)

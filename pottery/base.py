@@ -10,19 +10,10 @@ from typing import TYPE_CHECKING, Any, NoReturn, Protocol, TypeAlias, TypeVar
 from redis.exceptions import RedisError
 
 from pottery import _json
+from pottery._clients import same_server
 from pottery._cluster import companion, is_cluster, slot
-from pottery._plan import (
-    Async,
-    Cursor,
-    Front,
-    Op,
-    Scan,
-    Sync,
-    at,
-    nothing,
-    operation,
-    same_server,
-)
+from pottery._front import Async, Front, Sync, operation
+from pottery._plan import Cursor, Op, Scan, at, nothing
 from pottery._script import Script
 from pottery._temporary import temporary_key
 from pottery.exceptions import (

@@ -9,8 +9,10 @@ from typing import TYPE_CHECKING, Any, Generic, NamedTuple, TypeVar, cast
 
 import mmh3
 
+from pottery._clients import same_server
+from pottery._front import operation
 from pottery._json import encode_key, encode_keys, find_key, find_keys
-from pottery._plan import Done, Op, nothing, operation, same, same_server
+from pottery._plan import Done, Op, nothing, same
 from pottery._script import Script
 from pottery.base import MOST_ARGUMENTS, AIOContainer, Base, Container
 from pottery.exceptions import KeyExistsError

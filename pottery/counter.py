@@ -14,8 +14,9 @@ from typing import TYPE_CHECKING, Any, NoReturn, TypeAlias, TypeVar, cast, overl
 
 from redis.exceptions import ResponseError
 
+from pottery._front import operation
 from pottery._json import alternate, encode, encode_keys, encode_many, find_key
-from pottery._plan import Done, Op, nothing, operation, whole
+from pottery._plan import Done, Op, nothing, whole
 from pottery._script import Script
 from pottery.base import MOST_ARGUMENTS, START, legible, warn_about
 from pottery.dict import AIORedisDict, DictPlans, RedisDict, braced, is_dict_plans, is_mapping

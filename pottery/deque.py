@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections import deque
 from typing import TYPE_CHECKING, Any, ClassVar, TypeVar, cast
 
+from pottery._front import operation
 from pottery._json import encode, encode_many
-from pottery._plan import Done, Op, nothing, operation
+from pottery._plan import Done, Op, nothing
 from pottery._script import Script
 from pottery._sequence import AIOSequence, RedisSequence, SequencePlans, ssize
 from pottery.base import legible

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, MutableMapping
 from typing import TYPE_CHECKING, Any, Generic, TypeAlias, TypeVar, cast, overload
 
+from pottery._front import operation
 from pottery._json import alternate, encode, encode_key, encode_keys, encode_many, find_key
-from pottery._plan import Done, Op, nothing, operation, whole
+from pottery._plan import Done, Op, nothing, whole
 from pottery._script import Script
 from pottery._views import AIORedisDictView, RedisDictItems, RedisDictKeys, RedisDictValues
 from pottery.base import (

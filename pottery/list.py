@@ -7,8 +7,9 @@ from hashlib import sha1
 from operator import index as as_index
 from typing import TYPE_CHECKING, Any, ClassVar, TypeVar, cast, overload
 
+from pottery._front import operation
 from pottery._json import encode_many
-from pottery._plan import Op, nothing, operation, whole
+from pottery._plan import Op, nothing, whole
 from pottery._script import Script
 from pottery._sequence import (
     BOUNDS,

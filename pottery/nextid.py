@@ -28,7 +28,8 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, NamedTuple
 from uuid import uuid4
 
-from pottery._plan import Async, Pause, Sync, operation
+from pottery._front import Async, Sync, operation
+from pottery._plan import Pause
 from pottery._poll import Poll, Unanswered
 from pottery._quorum import Primitive, evaluate, now, number
 from pottery._together import Bell, Together

@@ -6,6 +6,7 @@ from collections import OrderedDict
 from copy import deepcopy
 from typing import TYPE_CHECKING, Any, NoReturn, TypeVar, cast, overload
 
+from pottery._front import Sync
 from pottery._json import (
     alternate,
     decode,
@@ -15,7 +16,7 @@ from pottery._json import (
     encode_keys,
     encode_many,
 )
-from pottery._plan import Op, Sync, same
+from pottery._plan import Op, same
 from pottery._results import milliseconds
 from pottery._script import Script
 from pottery.base import MISSING, MOST_ARGUMENTS, AIOBase, Base

@@ -23,7 +23,8 @@ from typing import TYPE_CHECKING, Any, cast
 from redis.exceptions import ResponseError
 
 import pottery
-from pottery._plan import Async, Op, Pause, Sync
+from pottery._front import Async, Sync
+from pottery._plan import Op, Pause
 from pottery._wire import FAILURES
 from pottery.exceptions import DecodeError, PrimitiveError
 
@@ -40,7 +41,8 @@ if TYPE_CHECKING:
     from opentelemetry.metrics import Meter, MeterProvider
     from opentelemetry.trace import Span, TracerProvider
 
-    from pottery._plan import Front, Plan, Steps
+    from pottery._front import Front
+    from pottery._plan import Plan, Steps
 
 _ORIGINALS: dict[type[Front], Any] = {Sync: Sync._perform, Async: Async._perform}
 # What is an error of the server or the network; a KeyError, say, is an answer.
@@ -123,7 +125,7 @@ def _performing_awaited(watch: _Watch) -> Any:
 
 def _name(front: Front) -> str:
     """Return what the caller of pottery has called: `RedisDict.update`."""
-    # Further out than anything in pottery; operations do not tell their name to the driver, so
+    # Further out than anything in pottery; operations do not tell their name to the front, so
     # that nobody pays for it who does not trace.
     called = type(front).__name__
     frame: FrameType | None = sys._getframe(2)

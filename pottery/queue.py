@@ -30,8 +30,10 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from pottery._caller import Caller
+from pottery._clients import same_server
+from pottery._front import Sync, operation
 from pottery._json import encode
-from pottery._plan import Op, Pause, Sync, nothing, operation, same_server
+from pottery._plan import Op, Pause, nothing
 from pottery._poll import Poll, Unanswered
 from pottery._script import Script
 from pottery._temporary import unlink_after

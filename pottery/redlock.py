@@ -26,9 +26,10 @@ from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 from redis.exceptions import ResponseError
 
+from pottery._front import Async, Sync, operation
 from pottery._holding import FENCE_MS, Grant, HoldingPlans, heard, is_granted, is_positive, ms
 from pottery._lock_scripts import ACQUIRE, RELEASE, TRY
-from pottery._plan import Async, Pause, Sync, operation
+from pottery._plan import Pause
 from pottery._poll import Poll, Unanswered
 from pottery._quorum import evaluate, now
 from pottery.exceptions import QuorumNotAchieved, ReleaseUnlockedLock, in_short

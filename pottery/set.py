@@ -6,8 +6,9 @@ from collections.abc import Iterable, MutableSet, Set
 from itertools import chain, compress
 from typing import TYPE_CHECKING, Any, Generic, NamedTuple, TypeVar, cast
 
+from pottery._front import operation
 from pottery._json import encode_key, encode_keys, find_key, find_keys
-from pottery._plan import Done, Op, nothing, operation, whole
+from pottery._plan import Done, Op, nothing, whole
 from pottery._script import Script
 from pottery.base import (
     START,

@@ -112,8 +112,8 @@ TCP = {
 }
 PROXIES = {"lossy", "proxy"}
 SLOW_TO_GREET = {
-    "test_driver::test_cancelled_tasks": "interrupts more often than TLS needs to greet",
-    "test_driver::test_interrupted_calls": "interrupts more often than TLS needs to greet",
+    "test_front::test_cancelled_tasks": "interrupts more often than TLS needs to greet",
+    "test_front::test_interrupted_calls": "interrupts more often than TLS needs to greet",
     "test_queue::test_timeout_is_kept": "allows less time than TLS needs to greet",
 }
 ASYNCIO = {

@@ -18,7 +18,7 @@ from operations import OPERATIONS
 from redis import ConnectionPool, Redis
 from verdict import FAILURES, LEAK, Interrupt, Stage
 
-from pottery._plan import Sync
+from pottery._front import Sync
 
 ROUNDS = 12
 # Seconds; what takes less than this asks nobody.

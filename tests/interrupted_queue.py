@@ -16,7 +16,7 @@ from redis import Redis
 
 from pottery import QueueEmptyError, RedisSimpleQueue
 from pottery._caller import Caller
-from pottery._plan import Sync
+from pottery._front import Sync
 
 ROUNDS = 2000
 

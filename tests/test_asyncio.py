@@ -37,7 +37,7 @@ from pottery import (
     RedisList,
     RedisSet,
 )
-from pottery._plan import _LEASE
+from pottery._front import _LEASE
 from pottery.testing import RedisServer
 
 TWINS = {

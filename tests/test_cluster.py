@@ -49,8 +49,8 @@ from pottery import (
     redis_cache,
 )
 from pottery import _cluster as module
+from pottery._clients import same_server
 from pottery._cluster import by_slot, companion, slot, tag
-from pottery._plan import same_server
 from pottery.testing import ClusterServer, RedisServer
 
 FILTER = {"num_elements": 100, "false_positives": 0.001}

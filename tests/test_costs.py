@@ -23,7 +23,7 @@ def test_docstring_ends_in_a_cost_line(operation):
 @pytest.fixture(autouse=True)
 def no_garbage():
     """Forget the temporary containers of other tests, so that their keys are not unlinked here."""
-    pottery._plan.ABANDONED.clear()
+    pottery._temporary.ABANDONED.clear()
 
 
 def perform(operation, client, recording):
@@ -50,7 +50,7 @@ async def perform_awaiting(operation, redis, recording):
 
 
 def commands_of(operation, redis, recording):
-    pottery._plan.ABANDONED.clear()
+    pottery._temporary.ABANDONED.clear()
     if operation.is_awaited:
         return asyncio.run(perform_awaiting(operation, redis, recording))
     return perform(operation, redis, recording)

@@ -41,7 +41,7 @@ from pottery import (
     RedisSet,
     RedisSimpleQueue,
     Redlock,
-    _plan,
+    _clients,
     redis_cache,
     synchronize,
 )
@@ -263,11 +263,11 @@ def nobody(monkeypatch):
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    _plan._default_client.cache_clear()
+    _clients.default_client.cache_clear()
     monkeypatch.delenv("REDIS_URL", raising=False)
-    monkeypatch.setattr(_plan, "DEFAULT_URL", f"redis://127.0.0.1:{port}/0")
+    monkeypatch.setattr(_clients, "DEFAULT_URL", f"redis://127.0.0.1:{port}/0")
     yield port
-    _plan._default_client.cache_clear()
+    _clients.default_client.cache_clear()
 
 
 @pytest.mark.slow

@@ -1,4 +1,4 @@
-"""What the driver does when it is interrupted, or fails, at each of its steps, in both colours."""
+"""What a front does when it is interrupted, or fails, at each of its steps, in both colours."""
 
 from __future__ import annotations
 
@@ -19,15 +19,9 @@ from redis.exceptions import ReadOnlyError
 from redis.sentinel import Sentinel
 
 from pottery import AIORedisSet, DecodeError, KeyExistsError, OutcomeUnknown, RedisSet
-from pottery._plan import (
-    _LEASE,
-    ABANDONED,
-    Op,
-    _may_be_sent_again,
-    _sweep,
-    nothing,
-    unlink_briefly,
-)
+from pottery._front import _LEASE, _may_be_sent_again
+from pottery._plan import Op, nothing
+from pottery._temporary import ABANDONED, sweep, unlink_briefly
 from pottery.testing import RedisServer, SentinelServer
 
 STEPS = ["connect", "check_health", "send_packed_command", "read_response"]
@@ -191,7 +185,7 @@ def test_two_threads_may_unlink_at_once():
         def __bool__(self):
             return True
 
-    assert next(_sweep(None, Emptied()), None) is None
+    assert next(sweep(None, Emptied()), None) is None
 
 
 def test_asynchronous_client_does_not_take_over_the_keys_of_a_blocking_one(redis, server):

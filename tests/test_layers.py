@@ -24,12 +24,21 @@ PATHS = {module_of(path.relative_to(PACKAGE)): path for path in PACKAGE.rglob("*
 MODULES = sorted(PATHS)
 # From the bottom up; a module imports only from tiers below its own.
 TIERS = [
-    {"_advice", "exceptions", "_json", "_lock_scripts", "_wire", "testing._proxy", "timer"},
+    {
+        "_advice",
+        "_event_loop",
+        "exceptions",
+        "_json",
+        "_lock_scripts",
+        "_wire",
+        "testing._proxy",
+        "timer",
+    },
     {"_call_key", "_cluster", "_poll", "testing._server"},
-    {"_lines", "testing._cluster", "testing._sentinel"},
-    {"_poll_awaiting", "_poll_blocking"},
-    {"_plan"},
-    {"_caller", "_quorum", "_script", "_temporary", "_together"},
+    {"_clients", "_lines", "_plan", "testing._cluster", "testing._sentinel"},
+    {"_poll_awaiting", "_poll_blocking", "_script", "_temporary", "_together"},
+    {"_front"},
+    {"_caller", "_quorum"},
     {"_holding", "base", "nextid"},
     {"_results", "_sequence", "_views", "queue", "redlock", "set"},
     {"bloom", "deque", "dict", "hyperloglog", "list", "synchronized"},
@@ -43,9 +52,9 @@ TIERS = [
     {"_cli"},
     {"__main__", "testing.__main__"},
 ]
-# Only the driver knows threads, event loops, sockets and sleep; to look at a clock is no waiting.
+# Only fronts and polls know threads, event loops, sockets and sleep; a look at a clock is no wait.
 WAITING = {"asyncio", "threading", "socket", "select", "concurrent", "multiprocessing"}
-MAY_WAIT = {"_plan", "_poll_awaiting", "_poll_blocking", "_together"} | {
+MAY_WAIT = {"_event_loop", "_front", "_poll_awaiting", "_poll_blocking", "_together"} | {
     f"testing.{name}" for name in ("_proxy", "_server")
 }
 
@@ -89,7 +98,7 @@ def test_module_imports_only_from_lower_tiers(module):
 
 
 @pytest.mark.parametrize("module", sorted(set(MODULES) - MAY_WAIT))
-def test_only_the_driver_blocks_or_awaits(module):
+def test_only_fronts_and_polls_block_or_await(module):
     running = [node for node in tree(module).body if not is_for_types(node)]
     assert not {name.split(".")[0] for node in running for name in imports(node)} & WAITING
     words = {getattr(node, "attr", getattr(node, "id", "")) for node in ast.walk(tree(module))}

@@ -38,7 +38,7 @@ def test_no_operation_logs_a_warning(redis, server, trouble):
             await result
         await close(client)
 
-    pottery._plan.ABANDONED.clear()
+    pottery._temporary.ABANDONED.clear()
     for operation in OPERATIONS:
         redis.flushdb()
         prepare(operation.kind, redis)

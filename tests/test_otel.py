@@ -37,7 +37,7 @@ from pottery import (
     otel,
     redis_cache,
 )
-from pottery._plan import Async, Sync
+from pottery._front import Async, Sync
 
 API = tuple(map(int, version("opentelemetry-api").split(".")[:2]))
 
@@ -289,7 +289,7 @@ def test_tasks_do_not_mix_up_their_spans(redis, server, heard):
 def test_every_operation_is_heard_of_with_its_round_trips(
     operation, redis, server, commands, heard
 ):
-    pottery._plan.ABANDONED.clear()
+    pottery._temporary.ABANDONED.clear()
     prepare(operation.kind, redis)
     if operation.is_awaited:
         sent = asyncio.run(awaited(operation, server.url, commands(redis), heard))
@@ -320,7 +320,7 @@ async def awaited(operation, url, recording, heard):
     return sent
 
 
-def test_without_instruments_the_driver_is_what_it_was(redis):
+def test_without_instruments_the_front_is_what_it_was(redis):
     before = Sync._perform, Async._perform
     heard = Heard()
     for _ in range(2):

@@ -9,7 +9,7 @@ import pytest
 from operations import OPERATIONS, TWINS, perform, prepare
 from redis.exceptions import NoPermissionError
 
-from pottery._plan import ABANDONED
+from pottery._temporary import ABANDONED
 from pottery.cache import AIOCachedFunction, CachedFunction
 
 PAGE = Path(__file__).parents[1] / "docs" / "servers.md"

@@ -19,7 +19,7 @@ from redis.exceptions import (
 )
 from redis.exceptions import ConnectionError as RedisConnectionError
 
-from pottery._plan import Async, Sync
+from pottery._front import Async, Sync
 from pottery._poll import Poll, Unanswered
 from pottery._poll_blocking import poll_blocking
 from pottery._quorum import Primitive, evaluate

@@ -12,7 +12,7 @@ from operations import IDS, LOCKS, OPERATIONS, TWINS, perform, prepare
 from redis.exceptions import ReadOnlyError
 
 from pottery import NextId, QuorumIsImpossible, QuorumNotAchieved, RedisSet, Redlock
-from pottery._plan import ABANDONED
+from pottery._temporary import ABANDONED
 from pottery.testing import RedisServer
 
 VALUES = (bool, int, float, str, list, tuple, set, dict, Counter, deque, type(None))

@@ -50,8 +50,8 @@ from pottery import (
     Redlock,
     redis_cache,
 )
-from pottery._plan import ABANDONED
 from pottery._script import Script
+from pottery._temporary import ABANDONED
 from pottery.testing import ClusterServer, RedisServer
 
 pytestmark = pytest.mark.slow  # together

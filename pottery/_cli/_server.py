@@ -22,7 +22,7 @@ from redis.exceptions import (
 )
 from redis.retry import Retry
 
-from pottery._plan import DEFAULT_URL
+from pottery._clients import DEFAULT_URL
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence

@@ -13,8 +13,8 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 from redis.retry import Retry
 
+from pottery._clients import address
 from pottery._lock_scripts import RELEASE
-from pottery._plan import address
 from pottery._quorum import evaluate
 
 if TYPE_CHECKING:

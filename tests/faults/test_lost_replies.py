@@ -138,7 +138,7 @@ def test_reply_that_never_comes_is_made_up_for_or_told(stages):
 @pytest.mark.slow
 def test_connection_that_keeps_breaking_is_an_error_in_time(stages, monkeypatch):
     # It is the end that is tested, and not how long is waited for it.
-    monkeypatch.setattr(pottery._plan, "_PAUSES", (0.0, 0.02, None))
+    monkeypatch.setattr(pottery._front, "_PAUSES", (0.0, 0.02, None))
     monkeypatch.setattr(pottery.queue, "PAUSES", (0.0, 0.02))
 
     def judge(stage, operation):

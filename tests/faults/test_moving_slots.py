@@ -44,7 +44,7 @@ from operations import (
 from verdict import Trial, is_alike, shown, state
 
 from pottery._cluster import slot
-from pottery._plan import ABANDONED
+from pottery._temporary import ABANDONED
 from pottery.base import START, Base
 
 # --- operations of two containers of one slot, besides

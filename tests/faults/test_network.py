@@ -95,7 +95,7 @@ def test_network_that_is_torn_leaves_all_as_it_was_or_as_it_should_be(stages):
 
 
 def test_network_that_is_away_is_an_error_that_says_so_and_then_all_is_well(stages, monkeypatch):
-    monkeypatch.setattr(pottery._plan, "_PAUSES", (0.0, 0.02, None))
+    monkeypatch.setattr(pottery._front, "_PAUSES", (0.0, 0.02, None))
     monkeypatch.setattr(pottery.queue, "PAUSES", (0.0, 0.02))
 
     def judge(stage, operation):

@@ -31,7 +31,7 @@ from pottery import (
     ReleaseUnlockedLock,
     redis_cache,
 )
-from pottery._plan import ABANDONED
+from pottery._temporary import ABANDONED
 from pottery.base import Base
 from pottery.testing import RedisServer
 

@@ -1,4 +1,4 @@
-"""What the driver promises when connections, servers and callers fail."""
+"""What fronts promise when connections, servers and callers fail."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ from pottery import (
     RedisList,
     RedisSet,
 )
-from pottery._plan import same_server
+from pottery._clients import same_server
 from pottery.testing import FaultyProxy, RedisServer
 
 

@@ -1,0 +1,54 @@
+"""Clients: the one for who gives none, and whether two of them lead to one server."""
+
+from __future__ import annotations
+
+import os
+from functools import cache
+from typing import Any
+
+from pottery._advice import remember_not_given
+from pottery._cluster import is_cluster, known_nodes
+
+DEFAULT_URL = "redis://localhost:6379/0"
+
+
+@cache
+def default_client(client_type: Any) -> Any:
+    """Return the client of REDIS_URL, or else of a server on this machine; one for all."""
+    try:
+        client = client_type.from_url(os.environ.get("REDIS_URL") or DEFAULT_URL)
+    except ValueError:  # which may show a password that stands in the wrong place
+        raise ValueError(f"REDIS_URL is no URL of a server, as {DEFAULT_URL} is one") from None
+    remember_not_given(client)
+    return client
+
+
+def same_server(one: Any, other: Any) -> bool:
+    """Return whether two clients certainly use one database of one server, as one user.
+
+    A server may have many addresses, so False means only that nothing is known. A cluster is one
+    server here; it is known by any of its nodes.
+    """
+    if one is other:
+        return True
+    if is_cluster(one) or is_cluster(other):
+        return _same_cluster(one, other)
+    if one.connection_pool is other.connection_pool:
+        return True
+    return address(one) == address(other) is not None
+
+
+def _same_cluster(one: Any, other: Any) -> bool:
+    if not (is_cluster(one) and is_cluster(other)):
+        return False
+    user, other_user = (client.get_connection_kwargs().get("username") for client in (one, other))
+    return user == other_user and not known_nodes(one).isdisjoint(known_nodes(other))
+
+
+def address(client: Any) -> tuple[Any, ...] | None:
+    """Return what is known of where a client's commands go, None if that is nothing."""
+    options = client.connection_pool.connection_kwargs
+    if not options.get("host") and not options.get("path"):
+        return None  # found by Sentinel, say
+    parts = (options.get(part) for part in ("host", "port", "path", "username"))
+    return (*parts, options.get("db") or 0)

@@ -1,0 +1,605 @@
+"""Fronts: what performs plans, by blocking or by awaiting, and what makes methods of them.
+
+The rules of this file, the only clever one beside those of polls:
+
+1.  Only here, in _event_loop.py and in _poll_*.py is it known whether we block or await; only
+    there are threads, sockets and sleep.
+2.  A step is sent by a connection leased from the client's own pool, by the pool's public methods.
+    So everything that the client is configured with stays in force (credentials, TLS, protocol,
+    health checks, timeouts, retries of connecting).
+3.  A step is never sent again once any of its bytes may have left, unless it says that this is safe
+    (`repeatable`) or the server said that it did not run it. A lost reply to any other step is
+    `OutcomeUnknown`, and so is one to a step that `writes` and was sent again in vain. (redis-py
+    sends everything again: pushes twice, and pops lose an element.)
+4.  A connection on which anything but an error reply happened (a time-out, Ctrl-C, a cancelled
+    task) is closed before it goes back to the pool. Else the next caller would read its reply.
+5.  Replies arrive as redis-py's parser gives them, bytes undecoded, for RESP2 and RESP3 alike; the
+    client's response callbacks and `decode_responses` are not in between.
+6.  What a pool is not made for, to wait and to ask many servers at once, is a `Poll`: see _poll.py.
+7.  A plan to which an error was thrown is carried on to its end, even if the task is cancelled once
+    more.
+8.  Inside a plan `self.add(x)` would perform: plans are composed from undecorated `_methods`.
+9.  Of a cluster client, a step goes to the pool of the server that has its key: see _cluster.py.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from contextlib import suppress
+from functools import partial, update_wrapper, wraps
+from itertools import chain
+from time import sleep
+from typing import (
+    TYPE_CHECKING,
+    Any,
+    Concatenate,
+    Generic,
+    NoReturn,
+    ParamSpec,
+    TypeVar,
+    cast,
+    overload,
+)
+
+import redis
+import redis.asyncio
+from redis.asyncio.client import Pipeline as AsyncPipeline
+from redis.client import Pipeline
+from redis.cluster import ClusterPipeline
+from redis.exceptions import (
+    AuthenticationError,
+    BusyLoadingError,
+    ClusterDownError,
+    MovedError,
+    ReadOnlyError,
+    RedisError,
+    ResponseError,
+    TryAgainError,
+)
+
+from pottery._advice import explained, refuse_syntax, wrong_client
+from pottery._clients import default_client
+from pottery._cluster import Route, done, drop_idle, is_cluster, learn, nodes_of, ready, server_of
+from pottery._event_loop import (
+    cancellations,
+    deliver_cancellation,
+    has_ended,
+    move_to_this_loop,
+    wake_another,
+    write_to,
+)
+from pottery._plan import Elsewhere, Op
+from pottery._poll import Poll
+from pottery._poll_awaiting import poll_awaiting
+from pottery._poll_blocking import poll_blocking
+from pottery._temporary import ABANDONED, sweep
+from pottery._wire import FAILURES, hang_up, pack
+from pottery.exceptions import OutcomeUnknown
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
+
+    from pottery._plan import Page, Plan, Step, Steps
+
+P = ParamSpec("P")
+S = TypeVar("S")
+T = TypeVar("T")
+
+# What goes on in the background of event loops, which themselves keep no hold of it.
+_TASKS: set[asyncio.Task[Any]] = set()
+
+# What the server says, so that it is known what happened ...
+_ANSWERS = (ResponseError, AuthenticationError, BusyLoadingError)
+# ... and of it what it says instead of running the command.
+_REFUSALS = (BusyLoadingError, TryAgainError, ClusterDownError)
+_PIPELINES = (Pipeline, AsyncPipeline, ClusterPipeline)
+# Seconds before each further attempt, None after the last. Every attempt connects first, and that
+# as patiently as the client is configured to.
+_PAUSES = (0.0, 0.02, 0.1, 0.5, 1.0, None)
+# Before redis-py 5.3 a pool had to be told the name of the command; from then on it must not be.
+_VERSION = tuple(int(part) for part in redis.__version__.split(".")[:2])
+_LEASE = ("_",) if _VERSION < (5, 3) else ()
+
+
+def _is_over(steps: Any) -> bool:
+    return steps.gi_frame is None
+
+
+class operation(Generic[S, P, T]):  # noqa: N801 - a decorator, spelled as property and cache are
+    """A plan as a method, in the colour of its owner.
+
+    In a class of plans the attribute is the plan: `SetPlans.add(s, 1)` is an `Op`. When a front
+    inherits it, the front puts a method of its colour in its place, so a call costs what a plain
+    method call costs, and `RedisSet.add(s, 1)` and `help(RedisSet.add)` are what one expects.
+    """
+
+    def __init__(self, plan: Callable[Concatenate[S, P], Plan[T]]) -> None:
+        update_wrapper(cast("Any", self), plan)
+        self.plan = plan
+
+    @overload
+    def __get__(self, front: None, owner: type[Sync]) -> Callable[Concatenate[S, P], T]: ...
+    @overload
+    def __get__(
+        self, front: None, owner: type[Async]
+    ) -> Callable[Concatenate[S, P], Coroutine[Any, Any, T]]: ...
+    @overload
+    def __get__(self, front: None, owner: object) -> Callable[Concatenate[S, P], Plan[T]]: ...
+    @overload
+    def __get__(self, front: Sync, owner: object) -> Callable[P, T]: ...
+    @overload
+    def __get__(self, front: Async, owner: object) -> Callable[P, Coroutine[Any, Any, T]]: ...
+    def __get__(self, front: Any, owner: Any) -> Any:
+        return self.plan
+
+
+class Front:
+    """What performs plans, at the client *redis*."""
+
+    redis: Any
+    key: Any
+    _client_type: type
+    _cluster_type: type
+    _takes_clusters = True
+    _instead_of_pickling = "give the other process its key"
+    # What users call it, if that is not the name of the class.
+    _known_as = ""
+    _signal: Any
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        """Give the class its operations in the colour of its front."""
+        super().__init_subclass__(**kwargs)
+        for name, plan in _inherited(cls):
+            if isinstance(plan, operation):
+                method = cls._method(cast("Any", plan))
+                setattr(cls, name, method)
+                if method is not plan:  # as Python names what was never awaited
+                    method.__qualname__ = f"{cls.__qualname__}.{name}"
+
+    @staticmethod
+    def _method(plan: Any) -> Any:
+        return plan  # a class of plans has no colour yet
+
+    def __reduce__(self) -> NoReturn:
+        """Refuse to be pickled: what is here are names of data in Redis, and clients."""
+        kind = type(self).__name__
+        raise TypeError(f"cannot pickle '{kind}' object: {self._instead_of_pickling} instead")
+
+    @classmethod
+    def _name(cls) -> str:
+        return cls._known_as or cls.__name__
+
+    @classmethod
+    def _choose(cls, client: Any) -> Any:
+        """Return *client*, or the default one for None; TypeError if it is none for this front."""
+        if client is None:
+            return default_client(cls._client_type)
+        wanted = (cls._client_type, cls._cluster_type)[: 2 if cls._takes_clusters else 1]
+        if not isinstance(client, wanted) or isinstance(client, _PIPELINES):
+            raise TypeError(wrong_client(cls._name(), wanted, client))
+        return client
+
+    def _failure(self, op: Op[Any], error: Exception, *, is_sent: bool = True) -> Exception:
+        """Return what to raise when *error* came instead of the reply to *op*."""
+        if not is_sent or not op.writes or isinstance(error, _ANSWERS) or _was_refused(error):
+            return self._explained(error)
+        unknown = OutcomeUnknown(self.redis, self.key, str(op.args[0]))
+        unknown.__cause__ = error
+        return unknown
+
+    def _explained(self, error: Exception) -> Exception:
+        """Return *error*, which says where it happened and what helps, if we know."""
+        return explained(error, self.redis, self._name(), self.key)
+
+
+def _inherited(cls: type) -> list[tuple[str, object]]:
+    found: dict[str, object] = {}
+    for base in reversed(cls.__mro__):
+        found.update(vars(base))
+    return list(found.items())
+
+
+def _was_refused(error: Exception) -> bool:
+    # A connection found by Sentinel turns READONLY, from a master that is one no more, into this.
+    return isinstance(error, _REFUSALS) or isinstance(error.__context__, ReadOnlyError)
+
+
+def _may_be_sent_again(op: Op[Any], error: Exception) -> bool:
+    if _was_refused(error):
+        return True
+    if isinstance(error, _ANSWERS):
+        return str(error).startswith("BUSY ")
+    return op.repeatable
+
+
+class Sync(Front):
+    """Performs plans by blocking."""
+
+    _client_type = redis.Redis
+    _cluster_type = redis.RedisCluster
+
+    @staticmethod
+    def _method(plan: operation[Any, Any, Any]) -> Any:
+        make = plan.plan
+
+        @wraps(make)
+        def method(self: Sync, /, *args: Any, **kwargs: Any) -> Any:
+            return self._perform(make(self, *args, **kwargs))
+
+        return method
+
+    def _perform(self, plan: Plan[T]) -> T:
+        if ABANDONED.get(self.redis):
+            self._drive(sweep(self.redis, ABANDONED[self.redis]))
+        if isinstance(plan, Op):  # nearly always: save the generator
+            result: T = plan.read(self._send(plan))
+            return result
+        return self._drive(iter(plan))
+
+    def _drive(self, steps: Steps[T]) -> T:
+        go_on: Callable[[], Step] = partial(next, steps)
+        while True:
+            try:
+                step = go_on()
+                while True:
+                    step = steps.send(self._follow(step))
+            except StopIteration as done:
+                return cast("T", done.value)
+            except BaseException as error:
+                if _is_over(steps):  # raised by the plan
+                    raise
+                # Ctrl-C may come right here, too: the plan hears of whatever it was.
+                go_on = partial(steps.throw, error)
+
+    def _follow(self, step: Step) -> Any:
+        if isinstance(step, Op):
+            return self._send(step)
+        if isinstance(step, Poll):
+            return self._vote(step)
+        return step.until.wait(step.seconds) if step.until else sleep(step.seconds)
+
+    # What goes on beside the caller: a signal that others can wait for, and a plan of its own.
+    _signal = threading.Event
+
+    @staticmethod
+    def _begin(plan: Plan[None]) -> None:
+        threading.Thread(target=Sync()._drive, args=(iter(plan),), daemon=True).start()
+
+    def _send(self, op: Op[Any]) -> Any:
+        client = self.redis if op.client is None else op.client
+        if is_cluster(client):
+            return self._send_around(client, op)
+        is_sent = False
+        for pause in _PAUSES:
+            try:
+                connection = self._lease(client.connection_pool)
+            except FAILURES as error:
+                raise self._failure(op, error, is_sent=is_sent)  # noqa: B904 - as below
+            is_sent = True
+            try:
+                if op.cursor is not None:
+                    op.cursor.note(connection)
+                connection.send_packed_command(pack(connection, op.args), check_health=False)
+                return connection.read_response(disable_decoding=True)
+            except FAILURES as error:
+                if not isinstance(error, ResponseError):
+                    connection.disconnect()
+                if pause is None or not _may_be_sent_again(op, error):
+                    raise self._failure(op, error)  # noqa: B904 - sets the cause where there is one
+            except BaseException:
+                connection.disconnect()
+                raise
+            finally:
+                try:  # right here: to enter a function is a moment for interrupts
+                    client.connection_pool.release(connection)
+                except BaseException:
+                    self._release_again(client.connection_pool, connection)
+                    raise
+            sleep(pause)
+        raise AssertionError  # pragma: no cover - the last pause is None
+
+    def _send_around(self, client: Any, op: Op[Any]) -> Any:
+        """Send *op* to the server of a cluster that has its key, wherever that may have gone."""
+        route = Route(client, op.args, _PAUSES)
+        while True:
+            try:
+                return self._exchange(route, op)
+            except FAILURES as error:
+                pause = route.pause(error, repeatable=_may_be_sent_again(op, error))
+                if pause is None:
+                    raise self._failure(op, error, is_sent=route.is_sent)  # noqa: B904
+            sleep(pause)
+            try:
+                with suppress(Exception):  # nobody may know just now
+                    route.refresh()
+            except BaseException:
+                drop_idle(client)  # redis-py may have put one back in the middle of a reply
+                raise
+
+    def _exchange(self, route: Route, op: Op[Any]) -> Any:
+        pool = route.pool()
+        connection = self._lease(pool)
+        try:
+            if op.cursor is not None:
+                op.cursor.note(connection)
+            if route.asks:
+                connection.send_packed_command(pack(connection, ("ASKING",)), check_health=False)
+                connection.read_response()
+            route.is_sent = True
+            connection.send_packed_command(pack(connection, op.args), check_health=False)
+            return connection.read_response(disable_decoding=True)
+        except ResponseError:
+            raise
+        except BaseException:
+            connection.disconnect()
+            raise
+        finally:
+            try:
+                pool.release(connection)
+            except BaseException:
+                self._release_again(pool, connection)
+                raise
+
+    @staticmethod
+    def _vote(poll: Poll) -> list[Any]:
+        client = next(iter(poll.clients), None)
+        if not is_cluster(client):
+            return poll_blocking(poll)
+        try:
+            poll.clients = (server_of(client, poll.args),)
+        except RedisError as error:
+            return [error]
+        votes = poll_blocking(poll)
+        if isinstance(votes[0], MovedError):
+            with suppress(Exception):
+                learn(client, votes[0])
+        return votes
+
+    @staticmethod
+    def _lease(pool: Any) -> Any:
+        try:
+            connection = pool.get_connection(*_LEASE)
+        except RedisError:
+            raise
+        except BaseException:
+            # In the middle of its greeting, perhaps, and back among the idle ones.
+            pool.disconnect(inuse_connections=False)
+            raise
+        try:
+            connection.check_health()
+        except BaseException:
+            connection.disconnect()
+            pool.release(connection)
+            raise
+        return connection
+
+    @staticmethod
+    def _release_again(pool: Any, connection: Any) -> None:
+        # Interrupted before it had begun, most likely; twice is as good as once, but for a pool
+        # that blocks, which would lend the connection to two.
+        if not isinstance(pool, redis.BlockingConnectionPool):
+            pool.release(connection)
+
+    def _walk(self, page: Page[T], start: object) -> Iterator[T]:
+        """Yield the items of page after page, each read when it is needed."""
+        return chain.from_iterable(self._pages(page, start))
+
+    def _pages(self, page: Page[T], start: object) -> Iterator[list[T]]:
+        position = start
+        while position is not None:
+            try:
+                position, items = self._perform(page(position))
+            except Elsewhere:
+                position = start
+            else:
+                yield items
+
+
+class Async(Front):
+    """Performs plans by awaiting: line by line what `Sync` does."""
+
+    _client_type = redis.asyncio.Redis
+    _cluster_type = redis.asyncio.RedisCluster
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        """Give the class its operations, and what tells that syntax cannot wait."""
+        super().__init_subclass__(**kwargs)
+        refuse_syntax(cls)
+
+    @staticmethod
+    def _method(plan: operation[Any, Any, Any]) -> Any:
+        make = plan.plan
+
+        @wraps(make)
+        async def method(self: Async, /, *args: Any, **kwargs: Any) -> Any:
+            return await self._perform(make(self, *args, **kwargs))
+
+        return method
+
+    async def _perform(self, plan: Plan[T]) -> T:
+        if ABANDONED.get(self.redis):
+            await self._drive(sweep(self.redis, ABANDONED[self.redis]))
+        if isinstance(plan, Op):  # as in Sync
+            result: T = plan.read(await self._send(plan))
+            return result
+        return await self._drive(iter(plan))
+
+    async def _drive(self, steps: Steps[T], cancelled: BaseException | None = None) -> T:
+        go_on: Callable[[], Step] = partial(next, steps)
+        if cancelled:
+            go_on = partial(steps.throw, cancelled)
+        while True:
+            try:
+                step = go_on()
+                while True:
+                    step = steps.send(await self._follow(step))
+            except StopIteration as done:
+                return cast("T", done.value)
+            except BaseException as error:
+                if _is_over(steps):
+                    raise
+                if isinstance(error, asyncio.CancelledError):
+                    return await self._clean_up(steps, error)
+                go_on = partial(steps.throw, error)
+
+    async def _clean_up(self, steps: Steps[T], cancelled: asyncio.CancelledError) -> T:
+        """Let a plan that was cancelled go on to its end, though the task be cancelled again.
+
+        As it will be, time after time, in a cancel scope of anyio: Starlette uses them.
+        """
+        task = asyncio.create_task(self._drive(steps, cancelled))
+        _TASKS.add(task)
+        task.add_done_callback(_TASKS.discard)
+        try:
+            return await asyncio.shield(task)
+        except asyncio.CancelledError:
+            raise cancelled from None  # the same one, by which a scope knows its own
+
+    async def _follow(self, step: Step) -> Any:
+        if isinstance(step, Op):
+            return await self._send(step)
+        if isinstance(step, Poll):
+            return await self._vote(step)
+        if step.until is None:
+            return await asyncio.sleep(step.seconds)
+        waiting = asyncio.create_task(step.until.wait())
+        try:
+            return await asyncio.wait([waiting], timeout=step.seconds)
+        finally:
+            waiting.cancel()
+
+    _signal = asyncio.Event
+
+    @staticmethod
+    def _begin(plan: Plan[None]) -> None:
+        task = asyncio.create_task(Async()._drive(iter(plan)))
+        _TASKS.add(task)
+        task.add_done_callback(_TASKS.discard)
+
+    async def _send(self, op: Op[Any]) -> Any:
+        client = self.redis if op.client is None else op.client
+        if is_cluster(client):
+            return await self._send_around(client, op)
+        is_sent = False
+        for pause in _PAUSES:
+            try:
+                connection = await self._lease(client.connection_pool)
+            except FAILURES as error:
+                raise self._failure(op, error, is_sent=is_sent)  # noqa: B904 - as below
+            is_sent = True
+            try:
+                if op.cursor is not None:
+                    op.cursor.note(connection)
+                await write_to(connection, pack(connection, op.args))
+                return await connection.read_response(disable_decoding=True)
+            except FAILURES as error:
+                if not isinstance(error, ResponseError):
+                    await hang_up(connection)
+                if pause is None or not _may_be_sent_again(op, error):
+                    raise self._failure(op, error)  # noqa: B904 - sets the cause where there is one
+            except BaseException:
+                await hang_up(connection)
+                raise
+            finally:
+                await self._release(client.connection_pool, connection)
+            await asyncio.sleep(pause)
+        raise AssertionError  # pragma: no cover - the last pause is None
+
+    async def _send_around(self, client: Any, op: Op[Any]) -> Any:
+        """Send *op* to the server of a cluster that has its key, wherever that may have gone."""
+        route = Route(client, op.args, _PAUSES)
+        while True:
+            try:
+                move_to_this_loop(nodes_of(client))
+                await ready(client)
+                return await self._exchange(route, op)
+            except FAILURES as error:
+                pause = route.pause(error, repeatable=_may_be_sent_again(op, error))
+                if pause is None:
+                    raise self._failure(op, error, is_sent=route.is_sent)  # noqa: B904
+            await asyncio.sleep(pause)
+            with suppress(Exception):  # nobody may know just now
+                await done(route.refresh())
+
+    async def _exchange(self, route: Route, op: Op[Any]) -> Any:
+        pool = route.pool()
+        connection = await self._lease(pool)
+        try:
+            if op.cursor is not None:
+                op.cursor.note(connection)
+            if route.asks:
+                await write_to(connection, pack(connection, ("ASKING",)))
+                await connection.read_response()
+            route.is_sent = True
+            await write_to(connection, pack(connection, op.args))
+            return await connection.read_response(disable_decoding=True)
+        except ResponseError:
+            raise
+        except BaseException:
+            await hang_up(connection)
+            raise
+        finally:
+            await self._release(pool, connection)
+
+    @staticmethod
+    async def _vote(poll: Poll) -> list[Any]:
+        client = next(iter(poll.clients), None)
+        if not is_cluster(client):
+            return await poll_awaiting(poll)
+        try:
+            move_to_this_loop(nodes_of(client))
+            await ready(client)
+            poll.clients = (server_of(client, poll.args),)
+        except FAILURES as error:
+            return [error]
+        votes = await poll_awaiting(poll)
+        if isinstance(votes[0], MovedError):
+            with suppress(Exception):
+                await done(learn(client, votes[0]))
+        return votes
+
+    @staticmethod
+    async def _lease(pool: Any) -> Any:
+        move_to_this_loop(pool)
+        before = cancellations()
+        try:
+            connection = await pool.get_connection(*_LEASE)
+        except BaseException as error:
+            if not isinstance(error, RedisError):
+                await pool.disconnect(inuse_connections=False)
+            await wake_another(pool)
+            raise
+        try:
+            if has_ended(connection):
+                await hang_up(connection)
+                await connection.connect()
+            deliver_cancellation(before)
+            await connection.check_health()
+        except BaseException:
+            await hang_up(connection)
+            await pool.release(connection)
+            raise
+        return connection
+
+    @staticmethod
+    async def _release(pool: Any, connection: Any) -> None:
+        try:
+            await pool.release(connection)
+        except asyncio.CancelledError:
+            if not isinstance(pool, redis.asyncio.BlockingConnectionPool):
+                with suppress(KeyError):  # if it was released after all
+                    await pool.release(connection)
+            raise
+
+    async def _walk(self, page: Page[T], start: object) -> AsyncIterator[T]:
+        """Yield the items of page after page, each read when it is needed."""
+        position = start
+        while position is not None:
+            try:
+                position, items = await self._perform(page(position))
+            except Elsewhere:
+                position = start
+            else:
+                for item in items:
+                    yield item
