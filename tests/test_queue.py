@@ -70,11 +70,13 @@ def items_of(it):
     return found
 
 
-def later(function, *args, after=0.2):
+@contextmanager
+def later(function, *args, after):
+    """Call it after some seconds; its client has to live until it has returned."""
     timer = threading.Timer(after, function, args)
-    timer.daemon = True
     timer.start()
-    return timer
+    yield
+    timer.join()
 
 
 @contextmanager
@@ -281,8 +283,8 @@ def test_entries_of_pottery_3_are_got_in_order_and_deleted(redis):
 def test_waiting_consumer_notices_within_about_a_second_what_pottery_3_puts(redis):
     it = RedisSimpleQueue(redis=redis, key="q")
     for _ in range(2):
-        later(redis.xadd, "q", {"item": '"old"'}, after=0.3)
-        assert seconds(lambda: it.get() == "old") < 1.5
+        with later(redis.xadd, "q", {"item": '"old"'}, after=0.3):
+            assert seconds(lambda: it.get() == "old") < 1.5
 
 
 def test_consumers_that_wait_share_a_burst_of_what_pottery_3_puts(redis):
@@ -367,8 +369,8 @@ def test_timeout_is_kept(redis, timeout):
 def test_socket_timeout_of_the_client_does_not_end_a_wait(server, redis):
     with server.client(socket_timeout=0.1, retry=Retry(NoBackoff(), 0)) as client:
         it = RedisSimpleQueue(redis=client, key="q")
-        later(RedisSimpleQueue(redis=redis, key="q").put, "x", after=0.7)
-        assert it.get() == "x"
+        with later(RedisSimpleQueue(redis=redis, key="q").put, "x", after=0.7):
+            assert it.get() == "x"
 
 
 def test_get_that_does_not_block_asks_once(redis, commands):
@@ -445,8 +447,8 @@ def test_user_who_may_not_wait_looks_again_and_again(server, redis):
     redis.execute_command("ACL SETUSER", "guest", "on", "nopass", "~*", "+@all", "-blpop")
     with server.client(username="guest", password="any") as client:
         it = RedisSimpleQueue(redis=client, key="q")
-        later(RedisSimpleQueue(redis=redis, key="q").put, 1, after=0.3)
-        assert seconds(lambda: it.get(timeout=5)) < 1
+        with later(RedisSimpleQueue(redis=redis, key="q").put, 1, after=0.3):
+            assert seconds(lambda: it.get(timeout=5)) < 1
         before = redis.info("stats")["total_commands_processed"]
         with suppress(QueueEmptyError):
             it.get(timeout=1)
@@ -703,9 +705,8 @@ def test_consumers_wait_through_a_restart_of_the_server():
 def test_get_raises_when_the_server_stays_away_and_loses_nothing():
     with lasting_server() as server, server.client(retry=Retry(NoBackoff(), 0)) as client:
         it = RedisSimpleQueue(redis=client, key="q")
-        later(server.kill, after=0.3)
         began = monotonic()
-        with pytest.raises(RedisConnectionError):
+        with later(server.kill, after=0.3), pytest.raises(RedisConnectionError):
             it.get()
         assert monotonic() - began < 5
         for _ in range(3):
