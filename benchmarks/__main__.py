@@ -87,13 +87,14 @@ def all_figures(
     names = [worker.way.name for worker in arena.workers]
     print(f"{'':36}", *(f"{name:>18}" for name in names))
     found = {}
-    for row in rows:
-        taken = measure(row.name, arena.workers, options.rounds)
-        found[row.name] = summary(row, taken)
-        for way, pieces in seen.items():
-            if row.name in pieces and way.name in found[row.name]["ways"]:
-                found[row.name]["ways"][way.name] |= traffic(pieces[row.name])
-        print(line(row.name, found[row.name]["ways"], names), flush=True)
+    with arena.apart():
+        for row in rows:
+            taken = measure(row.name, arena.workers, options.rounds)
+            found[row.name] = summary(row, taken)
+            for way, pieces in seen.items():
+                if row.name in pieces and way.name in found[row.name]["ways"]:
+                    found[row.name]["ways"][way.name] |= traffic(pieces[row.name])
+            print(line(row.name, found[row.name]["ways"], names), flush=True)
     return {"machine": machine(servers[0]), "rows": found}
 
 

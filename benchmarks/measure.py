@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import os
 import random
 import statistics
 import tempfile
 from base64 import b64encode
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,7 +16,7 @@ from benchmarks.recorder import Recorder, round_trips, turns
 from benchmarks.workers import LIMIT, OURS, Way, Worker
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Iterator
     from contextlib import ExitStack
 
     from benchmarks.rows import Row
@@ -72,6 +74,33 @@ class Arena:
         file.write_text(json.dumps(recorded))
         worker = Worker(LIMIT, self.urls[OURS], RECORDED=str(file))
         self.workers.append(stack.enter_context(worker))
+
+    @contextmanager
+    def apart(self) -> Iterator[None]:
+        """Keep the ways on one core, and the servers off it.
+
+        Else the kernel puts each way, for a while, on the core of its server or on another one,
+        which makes more of a difference to a single command than how the command is written.
+        """
+        cores = cores_of_this_process()
+        if len(cores) < 2:
+            yield
+            return
+        servers = [server.pid for server in self.servers]
+        bind(servers, cores[:-1])
+        bind([worker.process.pid for worker in self.workers], cores[-1:])
+        yield
+        bind(servers, cores)
+
+
+def cores_of_this_process() -> list[int]:
+    """Return the numbers of the cores; none where the system has no say in who runs on which."""
+    return sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else []
+
+
+def bind(processes: list[int], cores: list[int]) -> None:
+    for process in processes:
+        os.sched_setaffinity(process, cores)
 
 
 def spelled(turn: Any) -> Any:
