@@ -33,6 +33,13 @@ local function spread(command, key, values, first)
 end
 """
 
+# What scripts begin with that compute: integers exact in Lua's doubles, each written in one way.
+IS_SHORT = """
+local function is_short(text)
+  return #text <= 15 and (text == '0' or text:find('^-?[1-9]%d*$') ~= nil)
+end
+"""
+
 # What redis-py has a class for; before Redis 7.0 it stands in the middle of a long story.
 _TOLD = re.compile(r"^Error running script .*? -(OOM|READONLY) ", re.DOTALL)
 _KINDS = {"OOM": OutOfMemoryError, "READONLY": ReadOnlyError}

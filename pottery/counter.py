@@ -17,7 +17,7 @@ from redis.exceptions import ResponseError
 from pottery._front import operation
 from pottery._json import alternate, encode, encode_keys, encode_many, find_key
 from pottery._plan import Done, Op, nothing, whole
-from pottery._script import Script
+from pottery._script import IS_SHORT, Script
 from pottery.base import MOST_ARGUMENTS, START, legible, warn_about
 from pottery.dict import AIORedisDict, DictPlans, RedisDict, braced, is_dict_plans, is_mapping
 
@@ -41,13 +41,8 @@ Counted: TypeAlias = "SupportsItems[T, int] | CounterPlans[T]"
 Operand: TypeAlias = "dict[bytes, Any]"
 """Counts by the text of their elements."""
 
-# Counts below this are added in Redis: so short that no sum overflows, and exact in Lua's doubles.
+# Counts below this are added in Redis: so short that no sum overflows.
 SHORT = 10**15
-IS_SHORT = """
-local function is_short(text)
-  return #text <= 15 and (text == '0' or text:find('^-?[1-9]%d*$') ~= nil)
-end
-"""
 
 # Texts given to one ADD: a multiple of two, and REPLACE needs three for every two.
 PART = MOST_ARGUMENTS // 3 * 2

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import threading
 
 import pytest
 from redis.exceptions import ResponseError
 
-from pottery import InefficientAccessWarning, RedisDeque, RedisList
+from pottery import DecodeError, InefficientAccessWarning, RedisDeque, RedisList
 from pottery.list import EXCHANGE
 from pottery.testing import RedisServer
 
@@ -198,6 +199,56 @@ def test_sort_reads_again_what_changed_under_it(redis):
     numbers.sort(key=lambda number: redis.rpush("l", "0") if len(numbers) < 6 else number)
     assert sorted(numbers) == [0, 0, 0, 1, 2, 3]
     assert numbers.count(0) == 3
+
+
+LONGEST = 10**15 - 1  # of the integers that the server sorts
+SORTED_BY_THE_SERVER = [
+    [],
+    [3],
+    [10, 9, -1, 0, 9, -10],
+    [LONGEST, -(LONGEST // 10), LONGEST - 1],
+    range(1000, 0, -1),
+]
+SORTED_BY_PYTHON = [
+    [2, 1.5],
+    [1, True, 1.0, 0, False, -0.0],
+    ["b", "a", "10", "9"],
+    [[2], [1]],
+    [2**53 + 1, 2**53, 2**53 + 2],
+    range(1001, 0, -1),
+]
+
+
+@pytest.mark.parametrize("reverse", [False, True])
+@pytest.mark.parametrize(
+    ("items", "requests"),
+    [(items, 1) for items in SORTED_BY_THE_SERVER] + [(items, 2) for items in SORTED_BY_PYTHON],
+)
+def test_sort(redis, commands, items, requests, reverse):
+    numbers = RedisList(items, redis=redis, key="l")
+    numbers.sort()  # for the server to know the scripts
+    numbers[:] = items
+    with commands(redis) as sent:
+        numbers.sort(reverse=reverse)
+    assert repr(numbers.to_list()) == repr(sorted(items, reverse=reverse))
+    assert len(sent) <= requests + (len(items) > 1000)
+
+
+@pytest.mark.parametrize("raw", [b"-0", b" 1", b"1e0", b"-Infinity"])
+def test_sort_leaves_other_spellings_to_python(redis, raw):
+    raws = [b"1", raw, b"0", b"-3"]
+    redis.rpush("l", *raws)
+    RedisList(redis=redis, key="l").sort()
+    expected = sorted(raws, key=json.loads)
+    assert redis.lrange("l", 0, -1) in (expected, [one.decode() for one in expected])
+
+
+@pytest.mark.parametrize("raw", [b"01", b"+1", b"0x1", b"1_0", b"inf", b""])
+def test_sort_refuses_what_looks_like_an_integer(redis, raw):
+    redis.rpush("l", b"1", raw, b"0")
+    with pytest.raises(DecodeError):
+        RedisList(redis=redis, key="l").sort()
+    assert redis.lrange("l", 0, -1) in ([b"1", raw, b"0"], ["1", raw.decode(), "0"])
 
 
 def test_sort_gives_up_when_others_write_all_the_time(redis):

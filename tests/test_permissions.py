@@ -9,6 +9,7 @@ import pytest
 from operations import OPERATIONS, TWINS, perform, prepare
 from redis.exceptions import NoPermissionError
 
+from pottery import RedisList
 from pottery._temporary import ABANDONED
 from pottery.cache import AIOCachedFunction, CachedFunction
 
@@ -80,6 +81,14 @@ def test_user_without_scripts_may_do_what_takes_none(operation, users, redis, co
     with pytest.raises(NoPermissionError, match=r"'eval(sha)?'"):
         perform(operation, users["plain"])
     assert content(redis) == before
+
+
+def test_python_sorts_for_who_may_not_let_the_server_sort(users):
+    numbers = RedisList([3, 1, 2], redis=users["app"], key="filled")
+    numbers.sort(reverse=True)
+    assert numbers == [3, 2, 1]
+    with pytest.raises(NoPermissionError):
+        users["app"].sort("filled")
 
 
 # --- what the page says
