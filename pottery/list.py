@@ -193,7 +193,7 @@ class ListPlans(SequencePlans[T]):
 
     def _sort_integers(self, reverse: bool) -> Steps[list[bytes] | None]:
         """Let the server sort, and return None; or return what Python has to sort."""
-        [].sort(reverse=reverse)  # for its errors
+        list[int]().sort(reverse=reverse)  # for its errors
         reply = yield from SORT_INTEGERS((self.key,), (str(PAGE), "DESC" if reverse else "ASC"))
         if reply is None:
             return (yield from whole(self._texts, 0))
