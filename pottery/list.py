@@ -87,15 +87,18 @@ redis.call('LTRIM', KEYS[1], size, -1)
 SORT_INTEGERS = Script(
     IS_SHORT
     + """
--- KEYS[1] list; ARGV[1] most elements, ARGV[2] ASC or DESC; returns whether there are no more, or
--- the elements, unsorted, if not all are short integers or if the user may not let the server sort
-if redis.call('LLEN', KEYS[1]) > tonumber(ARGV[1]) then return false end
+-- KEYS[1] list; ARGV[1] ASC or DESC, ARGV[2] most elements to sort, ARGV[3] most to read; returns
+-- whether there are no more, or the elements, unsorted: if there are too many to sort, if not all
+-- are short integers, or if the user may not let the server sort
+local size = redis.call('LLEN', KEYS[1])
+if size > tonumber(ARGV[3]) then return false end
 local elements = redis.call('LRANGE', KEYS[1], 0, -1)
+if size > tonumber(ARGV[2]) then return elements end
 for _, text in ipairs(elements) do
   if not is_short(text) then return elements end
 end
 local left = redis.call('PTTL', KEYS[1])
-if type(redis.pcall('SORT', KEYS[1], ARGV[2], 'STORE', KEYS[1])) == 'table' then return elements end
+if type(redis.pcall('SORT', KEYS[1], ARGV[1], 'STORE', KEYS[1])) == 'table' then return elements end
 if left > 0 then redis.call('PEXPIRE', KEYS[1], left) end
 return 1
 """,
@@ -194,7 +197,8 @@ class ListPlans(SequencePlans[T]):
     def _sort_integers(self, reverse: bool) -> Steps[list[bytes] | None]:
         """Let the server sort, and return None; or return what Python has to sort."""
         list[int]().sort(reverse=reverse)  # for its errors
-        reply = yield from SORT_INTEGERS((self.key,), (str(PAGE), "DESC" if reverse else "ASC"))
+        order = "DESC" if reverse else "ASC"
+        reply = yield from SORT_INTEGERS((self.key,), (order, str(PAGE), str(WHOLE)))
         if reply is None:
             return (yield from whole(self._texts, 0))
         return None if reply == 1 else reply

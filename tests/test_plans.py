@@ -21,7 +21,7 @@ from pottery.counter import ADD, REPLACE, CounterPlans, RedisCounter
 from pottery.deque import DequePlans, RedisDeque
 from pottery.dict import DictPlans, RedisDict
 from pottery.exceptions import DecodeError, KeyExistsError, OutcomeUnknown
-from pottery.list import EXCHANGE, ListPlans, RedisList
+from pottery.list import EXCHANGE, SORT_INTEGERS, ListPlans, RedisList
 from pottery.queue import DOUBTS, PAUSES, QueuePlans, RedisSimpleQueue
 from pottery.set import AIORedisSet, RedisSet, SetPlans
 
@@ -370,10 +370,23 @@ def test_removing_what_python_compares_looks_again_if_the_list_moved_meanwhile(a
     assert steps[3].args[-3:-1] == ("0", b"[2]")
 
 
+def test_sorting_is_done_when_the_server_has_sorted(a_list):
+    _, (step,) = perform(ListPlans.sort(a_list), 1)
+
+    assert step.args[:2] == ("EVALSHA", SORT_INTEGERS._digest)
+    assert step.args[-3:] == ("ASC", str(PAGE), str(WHOLE))
+
+
+def test_sorting_by_a_key_never_lets_the_server_sort(a_list):
+    _, (step,) = perform(ListPlans.sort(a_list, key=abs), [b"1", b"2"])
+
+    assert step.args[0] == "LRANGE"
+
+
 def test_sorting_writes_nothing_if_all_is_in_order(a_list):
     _, (step,) = perform(ListPlans.sort(a_list), [b"1", b"1.0", b"2"])
 
-    assert step.args[0] == "LRANGE"
+    assert step.args[:2] == ("EVALSHA", SORT_INTEGERS._digest)
 
 
 def test_sorting_writes_back_what_it_read_in_another_order(a_list):
@@ -386,7 +399,20 @@ def test_sorting_writes_back_what_it_read_in_another_order(a_list):
 def test_sorting_reads_again_if_the_list_moved_meanwhile(a_list):
     _, steps = perform(ListPlans.sort(a_list, reverse=True), [b"1", b"2"], 0, [b"2", b"1"])
 
-    assert [step.args[0] for step in steps] == ["LRANGE", "EVALSHA", "LRANGE"]
+    asked = [step.args[:2] for step in steps]
+    assert asked == [
+        ("EVALSHA", SORT_INTEGERS._digest),
+        ("EVALSHA", EXCHANGE._digest),
+        ("LRANGE", "k"),
+    ]
+
+
+def test_sorting_reads_a_long_list_page_by_page(a_list):
+    pages = [b"1"] * (WHOLE + 1), [b"1"] * 500
+
+    _, steps = perform(ListPlans.sort(a_list), None, *pages, 1)
+
+    assert [step.args[0] for step in steps] == ["EVALSHA", "LRANGE", "LRANGE", "EVALSHA"]
 
 
 def test_sorting_gives_up_when_others_always_write(a_list):
