@@ -16,6 +16,9 @@ number does not vote until it has learned one:
     part. That one is put in the place of the mark, if the mark is still there.
 
 Only where all masters say, twice, that they have no number, the sequence is new.
+
+A master that is the only one need not agree with others: it says what the next IDs are, and so
+refuses nobody, however many ask.
 """
 
 from __future__ import annotations
@@ -67,6 +70,16 @@ if string.find(last, '^%d+$') and tonumber(last) < tonumber(ARGV[1]) then
 end
 local due = string.match(last, '^rec:%x+:(%d+)$')
 return due and tonumber(due) <= tonumber(redis.call('TIME')[1]) and {last} or last
+"""
+NEXT = f"""
+-- KEYS[1] last ID; ARGV[1] lowest that a new one may be, ARGV[2] how many are wanted; returns the
+-- last of the new ones, which are taken unless it is too high, or else what is there
+local last = redis.call('GET', KEYS[1]) or '0'
+if not string.find(last, '^%d+$') or tonumber(last) > {_MOST} then return last end
+local new = math.max(last + 1, tonumber(ARGV[1])) + (ARGV[2] - 1)
+local text = string.format('%.0f', new)
+if new <= {_MOST} then redis.call('SET', KEYS[1], text) end
+return text
 """
 LOOK = """
 -- KEYS[1] last ID; ARGV[1] mark to put there if there is nothing, with the time when it is due, in
@@ -206,6 +219,22 @@ class NextIdPlans(Primitive):
         return ids
 
     def _claim(self, memory: _Memory, count: int) -> Steps[range]:
+        """Return *count* IDs in a row that are nobody else's."""
+        if len(self._masters) == 1:
+            return self._claim_of_one(memory, count)
+        return self._claim_of_many(memory, count)
+
+    def _claim_of_one(self, memory: _Memory, count: int) -> Steps[range]:
+        """Return *count* IDs in a row that the only master has given."""
+        failed = 0
+        while True:
+            said = yield from self._ask(memory, NEXT, str(memory.last + 1), str(count))
+            for last in said.numbers:
+                return _refuse_beyond(range(last - count + 1, last + 1))
+            failed += 1
+            yield from self._wait(said, failed)
+
+    def _claim_of_many(self, memory: _Memory, count: int) -> Steps[range]:
         """Return *count* IDs in a row that a majority has accepted."""
         lost = failed = 0
         while True:
@@ -234,10 +263,7 @@ class NextIdPlans(Primitive):
         """
         lead = int(random() * 2 ** min(max(lost - 1, 0), _DOUBLINGS))  # noqa: S311 - no secret
         first = memory.last + 1 + lead * count
-        wanted = range(first, first + count)
-        if wanted[-1] > _MOST:
-            raise OverflowError(f"the last ID is {memory.last}, and none may be above {_MOST}")
-        return wanted
+        return _refuse_beyond(range(first, first + count))
 
     def _is_issued(self, said: _Round) -> bool:
         return said.accepted >= self._majority and said.ended - said.began <= _PATIENCE
@@ -319,6 +345,12 @@ class NextIdPlans(Primitive):
         return accepted + still_open < self._majority <= known
 
 
+def _refuse_beyond(ids: range) -> range:
+    if ids[-1] > _MOST:
+        raise OverflowError(f"the last ID is {ids[0] - 1}, and none may be above {_MOST}")
+    return ids
+
+
 def _is_number(vote: Any) -> bool:
     return isinstance(vote, bytes) and vote.isdigit()
 
@@ -331,9 +363,10 @@ class NextId(NextIdPlans, Sync):
     (1, 2, 3)
 
     Who asks later gets a higher ID, whichever thread, process or machine asks. Some IDs may be left
-    out: those whose reply was lost, and those for which two asked at once. All of that holds while
-    fewer than half of the masters are gone, hang, or have come back without their data. If too
-    few are left, no ID is issued: QuorumNotAchieved after *num_tries* tries, of a second at most.
+    out: those whose reply was lost, and those for which two asked several masters at once. All of
+    that holds while fewer than half of the masters are gone, hang, or have come back without their
+    data. If too few are left, no ID is issued: QuorumNotAchieved after *num_tries* tries, of a
+    second at most.
 
     With a *batch* of n, this object takes n IDs at once and keeps them, so that most cost no round
     trip. They rise for it then, but not from one object to another, and what is left at the end is
@@ -362,8 +395,8 @@ class NextId(NextIdPlans, Sync):
     def __next__(self) -> int:
         """Return a new ID.
 
-        All masters are asked at once. It takes a second round the first time, and whenever somebody
-        else has taken an ID since this object has.
+        All masters are asked at once. Where there are several, it takes a second round the first
+        time, and further ones whenever others take IDs at the same time.
         Raises QuorumNotAchieved if no majority of the masters can be asked; QuorumIsImpossible
         instead, and at once, with *raise_on_redis_errors*.
         O(1); 1 round trip; atomic.

@@ -187,12 +187,28 @@ def test_all_masters_are_asked_at_once_and_once(ids, masters, commands):
     assert [len(one) for one in sent] == [1] * 5
 
 
-def test_first_id_of_another_object_takes_two_rounds(one, redis, commands):
-    one.take(one.ids())
-    ids = one.ids()
-    with commands(redis) as sent:
-        one.take(ids)
+def test_first_id_of_another_object_takes_two_rounds(five, masters, commands):
+    five.take(five.ids())
+    ids = five.ids()
+    with commands(masters[0]) as sent:
+        five.take(ids)
     assert len(sent) == 2
+
+
+def test_one_master_is_asked_once_whoever_else_takes_ids(one, redis, commands):
+    first, second = one.ids(), one.ids(batch=3)
+    with commands(redis) as sent:
+        taken = [one.take(ids) for _ in range(4) for ids in (first, second)]
+    assert taken == [1, 2, 5, 3, 6, 4, 7, 8]
+    assert len(sent) == 6
+
+
+def test_one_master_that_forgot_repeats_no_id_of_an_object_that_remembers(one, redis):
+    ids = one.ids()
+    assert [one.take(ids), one.take(ids)] == [1, 2]
+    redis.flushdb()
+    assert one.take(ids) == 3
+    assert one.take(one.ids()) == 4
 
 
 # --- pottery 3.0 beside it
@@ -284,9 +300,11 @@ def test_minority_of_masters_is_not_needed(five, five_servers, trouble, how_many
     five.take(ids)
     with trouble(*five_servers[:how_many]):
         began = time.monotonic()
-        assert [five.take(ids) for _ in range(20)] == list(range(2, 22))
+        taken = [five.take(ids) for _ in range(20)]
         assert time.monotonic() - began < 3
-    assert five.take(ids) == 22
+    taken.append(five.take(ids))
+    assert taken == sorted(set(taken))
+    assert taken[-1] in (22, 23)  # one may have been left out, for which a busy machine was late
 
 
 def test_masters_that_hung_vote_as_soon_as_they_are_back(five, five_servers):

@@ -1,6 +1,6 @@
 """IDs in a world that is all bad luck: simulated masters, clients, delays, losses and pauses.
 
-Only the network, the clock and the three scripts are simulated; the plans are the real ones. Every
+Only the network, the clock and the four scripts are simulated; the plans are the real ones. Every
 schedule is random, and the same in each run. That the world is bad enough is tested, too: each rule
 of the algorithm is broken once, and then IDs are issued twice.
 """
@@ -20,7 +20,7 @@ from pottery import nextid
 from pottery._plan import Pause
 from pottery._poll import Unanswered
 from pottery.exceptions import QuorumNotAchieved
-from pottery.nextid import CLAIM, LOOK, TEACH, NextId
+from pottery.nextid import CLAIM, LOOK, NEXT, TEACH, NextId
 
 
 def run(script, value, args, time):
@@ -32,6 +32,10 @@ def run(script, value, args, time):
             return last.encode(), 1
         is_due = held and held.startswith(b"rec:") and int(held.split(b":")[2]) <= int(time)
         return value, [held] if is_due else held
+    if script == NEXT:
+        lowest, how_many = map(int, args)
+        last = str(max(int(value or 0) + 1, lowest) + how_many - 1).encode()
+        return last, last
     if script == LOOK:
         mark, seconds = args
         value = value or f"{mark}{int(time) + int(seconds)}".encode()
