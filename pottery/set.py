@@ -434,9 +434,8 @@ def _common(lists: Sequence[Sequence[Any]]) -> dict[str, Any]:
     if not lists:
         return {}
     first, *others = lists
-    common = {
-        text: item for text, item in zip(find_keys(first), first, strict=True) if text is not None
-    }
+    common: dict[Any, Any] = dict(zip(find_keys(first), first, strict=True))
+    common.pop(None, None)  # what cannot be found
     for other in others:
         texts = set(find_keys(other))
         common = {text: item for text, item in common.items() if text in texts}
