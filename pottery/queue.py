@@ -119,6 +119,7 @@ if ARGV[2] == 'wait' then
   redis.call('SET', KEYS[3], '', 'PX', '600000')
 end
 if ARGV[2] == 'wait' or ARGV[3] then
+  redis.call('DEL', KEYS[2])
   redis.call('SET', KEYS[2], ARGV[1], 'PX', '3600000')
 end
 """

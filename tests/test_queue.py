@@ -666,6 +666,18 @@ def test_full_server_refuses_puts_and_is_drained_all_the_same():
         assert not DOUBTS
 
 
+def test_reply_of_a_full_server_may_be_lost():
+    with RedisServer() as server, FaultyProxy(server.url) as proxy, proxy.client() as client:
+        it = RedisSimpleQueue(redis=client, key="q")
+        it.put(1)
+        assert it.get() == 1
+        client.config_set("maxmemory", "1")
+        proxy.drop_reply()
+        with pytest.raises(QueueEmptyError):
+            it.get_nowait()
+        assert proxy.lost == 1
+
+
 def test_item_is_given_back_to_a_full_server():
     with RedisServer() as server, server.client() as client:
         it = RedisSimpleQueue(redis=client, key="q")
