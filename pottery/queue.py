@@ -208,7 +208,7 @@ class QueuePlans(Base, Generic[T]):
         O(1); 1 round trip; atomic.
         """
         _refuse(block, timeout)
-        return self._get((inf if timeout is None else timeout) if block else 0)
+        return self._get((inf if timeout is None else float(timeout)) if block else 0)
 
     @operation
     def get_nowait(self) -> Steps[T]:

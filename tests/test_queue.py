@@ -153,6 +153,16 @@ def test_arguments_of_get_mean_what_they_mean_in_python(redis, arguments):
     assert ours.empty()
 
 
+def test_timeout_may_be_anything_that_is_an_integer_to_python(redis):
+    class Second:
+        def __index__(self):
+            return 1
+
+    it = RedisSimpleQueue(redis=redis, key="q")
+    with later(it.put, "a", after=0.2):
+        assert it.get(timeout=Second()) == "a"
+
+
 def test_put_takes_arguments_that_it_does_not_heed(redis):
     it = RedisSimpleQueue(redis=redis, key="q")
     it.put("a", False, -1)
