@@ -27,7 +27,6 @@ from time import monotonic
 from typing import TYPE_CHECKING, Any, Generic, NamedTuple, TypeVar, cast
 
 from redis.exceptions import ConnectionError as RedisConnectionError
-from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from pottery._caller import Caller
 from pottery._clients import same_server
@@ -407,7 +406,7 @@ def _surely(script: Script, keys: Sequence[str | bytes], args: tuple[str, ...]) 
         unknown = error
     for pause in PAUSES:
         yield from Pause(pause)
-        with suppress(OSError, RedisConnectionError, RedisTimeoutError):
+        with suppress(*FAILURES):  # a refusal says nothing of the run before
             return (yield from script(keys, (*args, "again")))
     raise unknown
 

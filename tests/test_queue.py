@@ -551,6 +551,50 @@ def test_get_that_never_gets_through_loses_nothing(redis, lossy, proxy, argument
     assert items_of(lossy) == ["a", "b"]
 
 
+@pytest.fixture
+def guest(redis, proxy):
+    """A queue like `lossy`, whose user can be forbidden to run scripts."""
+    redis.execute_command("ACL SETUSER", "guest", "on", "nopass", "~*", "+@all")
+    database = redis.connection_pool.connection_kwargs.get("db") or 0
+    with Redis(port=proxy.port, db=database, username="guest", password="any") as client:
+        yield RedisSimpleQueue(redis=client, key="q")
+    redis.execute_command("ACL DELUSER", "guest")
+
+
+@contextmanager
+def refused_after_losses(redis, proxy):
+    """Lose the replies to a command that runs, and have it refused when it is sent again."""
+
+    def forbid():
+        until(lambda: proxy.lost > lost)
+        redis.execute_command("ACL SETUSER", "guest", "-evalsha")
+
+    lost = proxy.lost
+    thread = threading.Thread(target=forbid)
+    thread.start()
+    proxy.drop_reply(4)
+    yield
+    thread.join()
+    proxy.drop_reply(0)
+    redis.execute_command("ACL SETUSER", "guest", "+evalsha")
+
+
+def test_put_that_is_refused_after_a_lost_reply_may_have_run(redis, guest, proxy):
+    guest.put("a")
+    with refused_after_losses(redis, proxy), pytest.raises(OutcomeUnknown):
+        guest.put("b")
+    assert items_of(guest) == ["a", "b"]
+
+
+def test_get_that_is_refused_after_a_lost_reply_loses_nothing(redis, guest, proxy):
+    for item in "abc":
+        guest.put(item)
+    assert guest.get() == "a"
+    with refused_after_losses(redis, proxy), pytest.raises(RedisConnectionError):
+        guest.get_nowait()
+    assert items_of(guest) == ["b", "c"]
+
+
 @pytest.mark.parametrize("after", range(6))
 def test_reply_lost_at_any_step_of_a_wait_loses_no_item(redis, lossy, proxy, after):
     it = RedisSimpleQueue(redis=redis, key="q")
