@@ -235,13 +235,15 @@ class QueuePlans(Base, Generic[T]):
         return not (yield from self._size())
 
     @operation
-    def clear(self: Base) -> Op[None]:
+    def clear(self: Base) -> Steps[None]:
         """Remove all items, in the background of the server.
 
         O(1) for the caller; 1 round trip; atomic.
         """
+        if DOUBTS:  # else what is given back later would be there again
+            yield from cast("QueuePlans[Any]", self)._settle()
         gone = (self.key, self._companion("returned"), self._companion("bell"))
-        return Op(("UNLINK", *gone), nothing)
+        yield from Op(("UNLINK", *gone), nothing)
 
     def _size(self) -> Steps[int]:
         if DOUBTS:

@@ -595,6 +595,17 @@ def test_get_that_is_refused_after_a_lost_reply_loses_nothing(redis, guest, prox
     assert items_of(guest) == ["b", "c"]
 
 
+def test_clear_removes_what_is_still_to_be_given_back(redis, guest, proxy):
+    guest.put("a")
+    guest.put("b")
+    assert guest.get() == "a"
+    with refused_after_losses(redis, proxy), pytest.raises(RedisConnectionError):
+        guest.get_nowait()
+    assert len(DOUBTS) == 1
+    guest.clear()
+    assert guest.empty()
+
+
 @pytest.mark.parametrize("after", range(6))
 def test_reply_lost_at_any_step_of_a_wait_loses_no_item(redis, lossy, proxy, after):
     it = RedisSimpleQueue(redis=redis, key="q")
