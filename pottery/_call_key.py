@@ -8,7 +8,8 @@ class, `{"datetime.date": ["2020-02-29"]}`.
 Arguments that Python calls equal are spelled alike, as functools has it: 1, 1.0, True, Decimal(1)
 and an IntEnum of 1 are `1`. So an argument is taken for a str, an int and so on only if it compares
 as these do. Finer than Python: tuples of unlike classes differ, and so do the two times which a
-clock shows twice when it is put back. Coarser: every NaN is one, although it equals nothing.
+clock shows twice when it is put back. Coarser: every NaN is one, although it equals nothing, and
+so are classes of one name.
 """
 
 from __future__ import annotations
@@ -119,7 +120,13 @@ def _compare_alike(kind: Any, base: Any) -> bool:
 
 def _is_frozen_dataclass(kind: Any) -> bool:
     params: Any = getattr(kind, "__dataclass_params__", None)
-    return params is not None and params.frozen and params.eq
+    return params is not None and params.frozen and params.eq and _compares_fields(kind)
+
+
+def _compares_fields(kind: Any) -> bool:
+    # A class that defines `__eq__` keeps its own. That of `@dataclass` was compiled from no file.
+    code = getattr(kind.__eq__, "__code__", None)
+    return code is not None and code.co_filename == "<string>"
 
 
 def _name(kind: type) -> str:

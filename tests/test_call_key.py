@@ -91,6 +91,19 @@ class Unlike:
     name: str
 
 
+@dataclass(frozen=True)
+class Named:
+    """Compares in a way of its own, though the fields are frozen."""
+
+    name: str
+
+    def __eq__(self, other):
+        return self is other
+
+    def __hash__(self):
+        return hash(self.name)
+
+
 def text(*args, **kwargs):
     return CallKey("f")(args, kwargs)
 
@@ -206,6 +219,7 @@ def test_unhashable_argument_is_the_typeerror_of_functools(value):
         (Shouted("a"), "Shouted"),
         (Changing("a"), "Changing"),
         (Unlike("a"), "Unlike"),
+        (Named("a"), "Named"),
         (len, "builtin_function_or_method"),
         ((1, object()), "builtins.object"),
         (memoryview(b"x"), "memoryview"),
