@@ -11,7 +11,7 @@ from __future__ import annotations
 from contextlib import suppress
 from dataclasses import dataclass
 from logging import getLogger
-from math import ceil, isfinite
+from math import ceil
 from operator import length_hint
 from sys import maxsize
 from typing import TYPE_CHECKING, Any
@@ -186,7 +186,7 @@ def milliseconds(seconds: Any, name: str) -> str:
     """Return *seconds*, an argument called *name*, as text for Redis."""
     if not isinstance(seconds, (int, float)):
         raise TypeError(f"{name} must be a number of seconds, not {type(seconds).__name__}")
-    if not (isfinite(seconds) and 0 < seconds < 2**43):
+    if not 0 < seconds < 2**43:
         raise ValueError(f"{name} must be a positive number of seconds, not {seconds}")
     return str(ceil(seconds * 1000))
 
