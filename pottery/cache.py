@@ -113,6 +113,8 @@ class _Cached(Generic[P, T]):
         }
 
     def _bind(self, instance: object) -> Any:
+        if self._bound:  # as a method stays that of its instance, wherever it is put
+            return self
         bound = object.__new__(type(self))
         vars(bound).update(vars(self))
         bound._bound = (instance,)
@@ -422,8 +424,8 @@ def redis_cache(  # noqa: PLR0913 - one for each thing that can be chosen
     bytes, None, dates and times, UUIDs, enums, classes, and tuples, named tuples, frozensets and
     frozen dataclasses of these; TypeError for others, unless there is *make_key*. 1, 1.0, True and
     Decimal(1) are one argument, and every NaN is. The order of keyword arguments does not matter;
-    `f(1)` and `f(n=1)` are two calls. Enums, dataclasses and named tuples are known by the name of
-    their class, even to the next version of your program: change *key* with their meaning.
+    `f(1)` and `f(n=1)` are two calls. Classes, and those of enums, dataclasses and named tuples,
+    are known by name, even to the next version of your program: change *key* with their meaning.
     """
     options = Options(redis, timeout, ttl, typed, make_key, single_flight, lease, on_error)
     decorator = _Decorator(options, "" if key is None else checked(key, "redis_cache"))

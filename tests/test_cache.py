@@ -473,6 +473,13 @@ def test_methods_are_cached_by_instance(redis, server):
     assert one.price.__doc__ == "Return the price."
 
 
+def test_method_stays_that_of_its_instance_wherever_it_is_put(redis, server):
+    class Street:
+        price = Shop("one").price
+
+    assert Street().price("pear") == Street.price("pear") == "one: 1 pear"
+
+
 def test_method_is_pickled_with_its_instance(redis, server):
     method = pickle.loads(pickle.dumps(Shop("one").price))
     assert method("pear", 2) == "one: 2 pear"
