@@ -11,7 +11,7 @@ from redis.exceptions import RedisError
 from pottery._clients import same_server
 from pottery._front import operation
 from pottery._json import encode_key, encode_keys, find_key, find_keys
-from pottery._plan import Done, Op, nothing, same
+from pottery._plan import Op, nothing, same
 from pottery._script import Script
 from pottery.base import MOST_ARGUMENTS, AIOContainer, Base, Container
 from pottery.exceptions import KeyExistsError
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from typing_extensions import Self, TypeIs
 
-    from pottery._plan import Plan, Steps
+    from pottery._plan import Steps
     from pottery.base import Elements
 
 T = TypeVar("T")
@@ -130,11 +130,13 @@ class HyperLogLogPlans(Base, Generic[T]):
         text = find_key(item)
         return text is not None and bool((yield from self._found([text])))
 
-    def _found(self, texts: Sequence[str]) -> Plan[set[str]]:
-        if not texts:
-            return Done(set())
+    def _found(self, texts: Sequence[str]) -> Steps[set[str]]:
+        found: set[str] = set()
         keys = self.key, self._companion("scratch")
-        return FIND(keys, texts, lambda flags: set(compress(texts, flags)))
+        for start in range(0, len(texts), MOST_ARGUMENTS):
+            part = texts[start : start + MOST_ARGUMENTS]
+            found.update(compress(part, (yield from FIND(keys, part))))
+        return found
 
     def _size(self) -> Op[int]:
         return Op(("PFCOUNT", self.key), int, repeatable=True)

@@ -16,11 +16,12 @@ from pottery import base
 from pottery import list as list_module
 from pottery._plan import Done, Op, at, nothing, same, whole
 from pottery._script import Script
-from pottery.base import CREATE, PAGE, WHOLE
+from pottery.base import CREATE, MOST_ARGUMENTS, PAGE, WHOLE
 from pottery.counter import ADD, REPLACE, CounterPlans, RedisCounter
 from pottery.deque import DequePlans, RedisDeque
 from pottery.dict import DictPlans, RedisDict
 from pottery.exceptions import DecodeError, KeyExistsError, OutcomeUnknown
+from pottery.hyperloglog import HyperLogLog, HyperLogLogPlans
 from pottery.list import EXCHANGE, SORT_INTEGERS, ListPlans, RedisList
 from pottery.queue import DOUBTS, PAUSES, QueuePlans, RedisSimpleQueue
 from pottery.set import AIORedisSet, RedisSet, SetPlans
@@ -203,6 +204,17 @@ def test_a_member_that_is_an_object_is_an_error_and_one_that_is_an_array_a_tuple
     assert perform(SetPlans.pop(a_set), b"[[1], 2]")[0] == ((1,), 2)
     with pytest.raises(DecodeError, match="cannot be decoded"):
         perform(SetPlans.pop(a_set), b'[{"a": 1}]')
+
+
+# --- HyperLogLogs
+
+
+def test_more_elements_than_one_command_may_carry_are_asked_for_in_parts():
+    seen = HyperLogLog(redis=nowhere, key="k")
+    plan = HyperLogLogPlans.contains_many(seen, *range(MOST_ARGUMENTS + 1))
+    found, sent = perform(plan, [1] * MOST_ARGUMENTS, [0])
+    assert found == [True] * MOST_ARGUMENTS + [False]
+    assert all(len(op.args) < MOST_ARGUMENTS + 10 for op in sent)
 
 
 # --- queues: how often, and with which numbers, they ask
