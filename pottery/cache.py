@@ -413,7 +413,8 @@ def redis_cache(  # noqa: PLR0913 - one for each thing that can be chosen
     The decorated function has `cache_info()`, `cache_clear()`, `cache_parameters()` and
     `__wrapped__`, as from functools, and besides `invalidate(...)`, which forgets the result of one
     call, and `__bypass__(...)`, which computes it anew. Of an `async def`, all of them are awaited
-    that ask Redis. Methods bind, and so does what they have: `shop.price.invalidate("pear")`. The
+    that ask Redis. Methods bind, and so does what they have: `shop.price.invalidate("pear")`; but
+    what a class method has does not from Python 3.13 on: `Shop.tax.invalidate(Shop, "pear")`. The
     instance is an argument, so it must be one that can be told from others.
 
     Stored as one Redis hash; each field is the call as text, `price("pear", 3)`, or a digest if it

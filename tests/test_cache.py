@@ -493,6 +493,15 @@ def test_class_methods_and_static_methods_are_cached(redis, server):
     assert Shop.tax.cache_info()[:2] == (1, 1)
 
 
+def test_what_a_class_method_has_binds_as_far_as_python_tells_its_class(redis, server):
+    Shop.kind.cache_clear()
+    bound = () if sys.version_info < (3, 13) else (Shop,)
+    assert Shop.kind.__bypass__(*bound, 1) == "Shop 1"
+    assert Shop.kind.cache_info().currsize == 1
+    Shop.kind.invalidate(*bound, 1)
+    assert Shop.kind.cache_info().currsize == 0
+
+
 def test_instance_without_a_text_needs_make_key(redis):
     class Basket:
         def __init__(self, number):
