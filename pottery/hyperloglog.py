@@ -30,7 +30,7 @@ U = TypeVar("U")
 MERGE = Script(
     """
 -- KEYS[1] HyperLogLog, KEYS[2..] others whose elements are added, as are ARGV
-redis.call('PFMERGE', unpack(KEYS))
+spread('PFMERGE', KEYS[1], KEYS, 2)
 spread('PFADD', KEYS[1], ARGV)
 """,
     repeatable=True,
@@ -40,7 +40,7 @@ spread('PFADD', KEYS[1], ARGV)
 UNITE = Script("""
 -- KEYS[1] new key, KEYS[2..] HyperLogLogs, ARGV elements; returns whether the key was new
 if redis.call('EXISTS', KEYS[1]) == 1 then return 0 end
-redis.call('PFMERGE', unpack(KEYS))
+spread('PFMERGE', KEYS[1], KEYS, 2)
 spread('PFADD', KEYS[1], ARGV)
 return 1
 """)

@@ -97,6 +97,15 @@ def test_more_elements_than_one_command_may_carry(redis, commands):
     assert abs(len(union) - 600_003) < 0.03 * 600_000
 
 
+def test_more_hyperloglogs_than_lua_can_unpack(redis):
+    hours = [HyperLogLog(redis=redis, key=f"{{hour}}{number}") for number in range(8760)]
+    hours[1].add("tom")
+    hours[-1].add("jerry")
+    year = HyperLogLog(redis=redis, key="{hour}")
+    year.update(*hours)
+    assert len(year) == len(hours[0].union(*hours)) == len(year.union(*hours, key="{hour}s")) == 2
+
+
 # --- membership
 
 
