@@ -401,7 +401,8 @@ class BloomFilter(BloomPlans[T], Container):  # noqa: PLW1641 - no hash, as set
     with seeds from 0 to k-1, modulo m. Neither n nor p is stored, so give the same ones everywhere:
     with others, the filter reads as if it held something else.
 
-    Differs from `set`: elements cannot be iterated or removed one by one; `len(f)` is an estimate,
+    Differs from `set`: elements must be JSON, and their text is their identity, so 1, 1.0 and True
+    are three elements. They cannot be iterated or removed one by one; `len(f)` is an estimate,
     ⌊-m/k · ln(1 - x/m)⌋ for x bits that are set, and an arbitrary larger number when all are. Bits
     in common do not tell elements in common, so there is no `isdisjoint`, and an intersection may
     have more false positives than either side, as may a union. Methods and operators take filters

@@ -207,7 +207,8 @@ class HyperLogLog(HyperLogLogPlans[T], Container):
     Stored as one Redis string at *key*, a HyperLogLog of Redis: 16384 registers of 6 bits, of which
     each element, by a hash of its JSON text, may raise one. Few elements are stored in less room.
 
-    Differs from `set`: elements cannot be iterated or removed. `x in h` asks whether adding x would
+    Differs from `set`: elements must be JSON, and their text is their identity, so 1, 1.0 and True
+    are three elements. They cannot be iterated or removed. `x in h` asks whether adding x would
     change anything. If it would, x was certainly not added; if not, x was added, or others raised
     its register as far. Expect that of 0.4 % of strangers when 100 elements were added, of 4 % at
     1000, 32 % at 10 000, 88 % at 100 000, and 99 % at a million: ask only small ones, or use a
