@@ -391,6 +391,18 @@ def test_restarted_server_keeps_by_default_what_its_config_says(kind, crash, kep
         assert client.exists("key") == kept
 
 
+@pytest.mark.parametrize("again", ["restart", "kill"])
+def test_data_kept_by_one_restart_do_not_come_back_after_the_next(again):
+    with RedisServer() as server, server.client() as client:
+        client.set("key", "value")
+        server.restart(keep_data=True)
+        assert client.delete("key") == 1
+        getattr(server, again)()
+        server.start()
+
+        assert client.exists("key") == 0
+
+
 def test_server_that_does_not_run_is_just_started():
     with RedisServer(unix_socket=True) as server, server.client() as client:
         server.kill()

@@ -38,7 +38,8 @@ _GRACE = 2.0
 _ATTEMPTS = 5
 _PORTS = range(10_000, 20_000)
 # Nothing outlives a test run; and at 100 Hz a server notices within 10 ms that it should end.
-_DEFAULTS: dict[str, str | int] = {"save": '""', "appendonly": "no", "hz": 100}
+_NO_SNAPSHOTS = '""'
+_DEFAULTS: dict[str, str | int] = {"save": _NO_SNAPSHOTS, "appendonly": "no", "hz": 100}
 _SOCKET = "redis.sock"
 # A process killed outright runs no finalizer. This shell waits for the end of its standard input,
 # which comes when this process and its forks are gone, and then ends the server in their place.
@@ -226,13 +227,20 @@ class RedisServer:
         if keep_data is False:
             self._forget()
         self.start()
+        if keep_data and self.config["save"] == _NO_SNAPSHOTS:
+            self._forget_snapshot()
 
     def _forget(self) -> None:
+        self._forget_snapshot()
         for path in self._folder.iterdir():
             if path.is_dir():
                 shutil.rmtree(path)
-            elif path.suffix in {".aof", ".rdb"}:
+            elif path.suffix == ".aof":
                 path.unlink()
+
+    def _forget_snapshot(self) -> None:
+        for path in self._folder.glob("*.rdb"):
+            path.unlink()
 
     @contextmanager
     def stall(self) -> Generator[None]:
