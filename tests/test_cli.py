@@ -328,6 +328,13 @@ def test_show_strings(redis, run, records):
     del kept
 
 
+def test_show_says_all_of_a_string_whatever_the_limit_is(redis, run, records):
+    BloomFilter(["a"], num_elements=100, false_positives=0.01, redis=redis, key="bloom")
+
+    assert run("show", "bloom", "--limit", "1") == run("show", "bloom")
+    assert records("show", "bloom", "--limit", "1") == records("show", "bloom")
+
+
 def test_show_function_cache(redis, run):
     kept = everything(redis)
 
@@ -437,6 +444,15 @@ def test_show_what_is_not_there_or_not_potterys(redis, run):
     assert run("show", "board")[1].splitlines()[1:] == ["SCORE  MEMBER", "  1.5  b'x'"]
 
 
+def test_show_of_a_user_who_may_not_look_says_so(odd_server, capsys):
+    odd_server.client().set("secret", 1)
+    url = url_of(odd_server, "cat", "+@all", "resetkeys", "~app:*")
+
+    assert main(["show", "secret", "--url", url]) == 1
+
+    assert capsys.readouterr().err == "pottery: this user may not look at secret\n"
+
+
 # --- locks
 
 
@@ -485,6 +501,19 @@ def test_locks_of_many_masters_go_by_their_majority(masters, five_servers, capsy
         printed = capsys.readouterr()
         assert "(unknown: too few answer)" in printed.out
         assert printed.err.count("cannot use 127.0.0.1:") == 2
+
+
+def test_locks_says_that_none_is_held_only_if_enough_answer(masters, five_servers, capsys):
+    assert all(master.dbsize() == 0 for master in masters)
+    away = ["redis://127.0.0.1:1", "redis://127.0.0.1:2"]
+    urls = [server.url for server in five_servers[:3]]
+
+    main(["locks", "--masters", *urls, *away])
+    assert "no lock is held or waited for\n" in capsys.readouterr().err
+    main(["locks", "--masters", *urls[:2], *away])
+    said = capsys.readouterr().err
+    assert said.endswith("too few masters answer to tell which locks are held\n")
+    assert "no lock" not in said
 
 
 # --- doctor
@@ -694,6 +723,26 @@ def test_commands_look_at_all_masters_of_a_cluster(cluster, cluster_redis, capsy
     assert "with lock" not in capsys.readouterr().out
 
 
+def test_show_of_a_cluster_knows_what_came_back_and_what_is_not_there(
+    cluster, cluster_redis, capsys
+):
+    for number in range(3):  # keys of different masters
+        queue = RedisSimpleQueue(redis=cluster_redis, key=f"queue {number}")
+        queue.put("last")
+        cluster_redis.zadd(queue._companion("returned"), {'0000000000000001-0:"first"': 0})
+        assert main(["show", queue.key, "--json", "--url", cluster.url]) == 0
+        found = [json.loads(line)["item"] for line in capsys.readouterr().out.splitlines()]
+        assert found == ["first", "last"]
+
+        cluster_redis.delete(queue.key)
+        assert main(["show", queue.key, "--url", cluster.url]) == 0
+        assert "first" in capsys.readouterr().out
+
+        assert main(["show", f"nothing {number}", "--url", cluster.url]) == 1
+        said = f"pottery: there is no key nothing {number} at "
+        assert capsys.readouterr().err.startswith(said)
+
+
 # --- the command
 
 
@@ -753,6 +802,8 @@ def test_server_that_is_away_is_told_in_one_line(name, capsys):
         "redis://:se-cret@localhost:port",
         "http://:se-cret@localhost",
         "redis://ann:se-cret@[::1",
+        "redis://:12@se-cret/et@localhost",
+        "redis://:12@se-cret#et@localhost",
         "se-cret",
     ],
 )
@@ -760,6 +811,20 @@ def test_secrets_of_a_wrong_url_are_not_shown(url, capsys):
     assert main(["ls", "--url", url]) == 2
     printed = capsys.readouterr()
     assert "se-cr" not in printed.out + printed.err
+
+
+def test_missing_password_is_told_in_few_words(odd_server, capsys):
+    assert main(["ls", "--url", odd_server.url.replace(":se-cret@", "")]) == 2
+
+    said = capsys.readouterr().err
+    assert re.fullmatch(r"pottery: cannot use 127.0.0.1:\d+: Authentication required.\n", said)
+
+
+@pytest.mark.parametrize("option", ["color=red", "ssl_cert_reqs=none", "retry=5"])
+def test_option_of_a_url_that_is_none_is_told_in_one_line(run, option, server):
+    said = "pottery: this URL has an option that redis-py does not take\n"
+
+    assert run("ls", url=f"{server.url}?{option}") == (2, "", said)
 
 
 def test_wrong_password_is_told_without_it(odd_server, capsys):
@@ -785,6 +850,32 @@ def test_nobody_who_reads_on_is_no_error(redis, server):
         process.stdout.close()
         assert process.wait(60) == 141
         assert process.stderr.read() == b""
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="Linux has it")  # noqa: PTH110
+@pytest.mark.parametrize("unbuffered", ["", "1"])
+def test_disk_that_is_full_is_told_as_such(redis, server, unbuffered, monkeypatch):
+    RedisList([1], redis=redis, key="l")
+    monkeypatch.setenv("PYTHONUNBUFFERED", unbuffered)
+
+    with (
+        Path("/dev/full").open("w") as full,
+        command("ls", url=server.url, stdout=full) as process,
+    ):
+        _, err = process.communicate(timeout=60)
+
+    assert (process.returncode, err) == (2, b"pottery: cannot print: No space left on device\n")
+
+
+@pytest.mark.parametrize("closed", [">&-", "2>&-", ">&- 2>&-"])
+def test_command_works_for_its_status_where_nothing_can_be_printed(redis, server, closed):
+    program = f"{shlex.quote(sys.executable)} -m pottery ls {closed}"
+    given = {**os.environ, "REDIS_URL": server.url}
+
+    done = subprocess.run(program, shell=True, env=given, check=False, stderr=subprocess.PIPE)
+
+    assert done.returncode == 0
+    assert b"Traceback" not in done.stderr
 
 
 def test_ctrl_c_is_no_error(redis, server):

@@ -9,6 +9,7 @@ import argparse
 import os
 import sys
 from contextlib import suppress
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from redis.exceptions import ConnectionError as RedisConnectionError
@@ -31,7 +32,13 @@ if TYPE_CHECKING:
 
 # What shells say of a program that Ctrl-C, or a pipe that nobody reads, has ended.
 _INTERRUPTED, _NOBODY_READS = 130, 141
-_AWAY = (RedisConnectionError, RedisTimeoutError, RedisClusterException, OSError)
+_AWAY = (
+    RedisConnectionError,
+    RedisTimeoutError,
+    RedisClusterException,
+    ConnectionError,
+    TimeoutError,
+)
 
 _ABOUT = """\
 Look at what pottery has in Redis, and at whether Redis suits pottery.
@@ -47,6 +54,10 @@ in the arguments."""
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command with the arguments *argv*; return its exit status."""
     arguments = _parser().parse_args(argv)
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:  # closed, as by 2>&-
+            nowhere = Path(os.devnull).open("w", encoding="utf-8")  # noqa: SIM115 - until the end
+            setattr(sys, name, nowhere)
     with suppress(AttributeError):  # where something else than a file stands in
         sys.stdout.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
     try:
@@ -57,10 +68,17 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         return _INTERRUPTED
     except BrokenPipeError:
-        # Python would complain once more, as it flushes at the end.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _print_no_more()
         return _NOBODY_READS
+    except OSError as error:
+        _print_no_more()
+        return _complain(f"cannot print: {reason(error)}", 2)
     return status
+
+
+def _print_no_more() -> None:
+    # Python would complain once more, as it flushes at the end.
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _run(arguments: Arguments) -> int:

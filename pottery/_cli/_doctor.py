@@ -78,7 +78,7 @@ def _findings(servers: Servers) -> Iterator[Finding]:
     yield from _of_client()
     for server in servers.all:
         facts = Facts(server, servers.hello)
-        place = f" of {server.address}" if len(servers.all) > 1 else ""
+        place = f" at {server.address}" if len(servers.all) > 1 else ""
         for check in _CHECKS:
             for finding in check(facts):
                 yield finding._replace(found=finding.found + place)

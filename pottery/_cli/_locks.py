@@ -88,8 +88,10 @@ def show_locks(screen: Screen, masters: Sequence[Server], pattern: bytes, missin
     for start in range(0, len(names), PAGE):
         page = names[start : start + PAGE]
         table.show(map(_line, _looked_at(masters, page, len(masters) + missing)))
-    if not names:
+    if not names and len(masters) > missing:
         screen.note("no lock is held or waited for")
+    elif not names:
+        screen.note("too few masters answer to tell which locks are held")
     return 0
 
 

@@ -8,12 +8,13 @@ from __future__ import annotations
 import os
 import re
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias, cast
 from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
 
 import redis
 from redis.backoff import NoBackoff
 from redis.exceptions import (
+    AuthenticationError,
     BusyLoadingError,
     NoPermissionError,
     RedisClusterException,
@@ -23,6 +24,7 @@ from redis.exceptions import (
 from redis.retry import Retry
 
 from pottery._clients import DEFAULT_URL
+from pottery._cluster import companion
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -106,12 +108,17 @@ class Servers:
 
     def _greet(self, server: Server) -> dict[str, str]:
         """Return what the server says of itself to anybody."""
+        reply = None
         try:
-            reply = server.allowed("HELLO")
-            if reply is None:  # of a server, or a proxy, that does not know it
+            with suppress(AuthenticationError):  # PING says so in fewer words
+                reply = server.allowed("HELLO")
+            if reply is None:  # as of a server, or a proxy, that does not know it
                 server.ask("PING")
         except (RedisError, OSError) as error:
             raise unreachable(self.address, error) from error
+        except (AttributeError, TypeError):
+            # It is when it connects that redis-py finds out.
+            raise Trouble("this URL has an option that redis-py does not take", 2) from None
         return {_text(name): _text(value) for name, value in pairs(reply or [])}
 
     def _masters(self) -> list[Server]:
@@ -124,6 +131,10 @@ class Servers:
         clients = [self.client.get_redis_connection(node) for node in nodes]
         servers = [Server(client.connection_pool) for client in clients]
         return sorted(servers, key=lambda server: server.address)
+
+    def beside(self, key: bytes, name: str) -> bytes:
+        """Return the key of what belongs to the container at *key*."""
+        return cast("bytes", companion(key, name)) if self.is_cluster else key + f"~{name}".encode()
 
     def of(self, key: bytes) -> Server:
         """Return the server that has *key*."""
@@ -202,6 +213,8 @@ def _cleaned(url: str) -> str:
         given = parse_qsl(parts.query, keep_blank_values=True)
     except ValueError:
         raise _bad_url() from None
+    if "@" in parts.path + parts.fragment and parts.scheme != "unix":
+        raise _bad_url()  # a password is cut in two, and its first part would be the host
     kept = [(name, value) for name, value in given if name not in _OURS]
     return urlunsplit(parts._replace(query=urlencode(kept))) if len(kept) < len(given) else url
 

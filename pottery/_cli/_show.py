@@ -39,9 +39,11 @@ def show(screen: Screen, servers: Servers, name: bytes, *, limit: int, is_full: 
     server = servers.of(key.name)
     if key.kind == "lock":
         return show_locks_at(screen, server, key.name)
+    if key.type == "?":
+        raise Trouble(f"this user may not look at {plain(key.name)}")
     if key.type not in {"string", *_COLUMNS}:
         raise Trouble(f"{plain(key.name)} is a {key.type}, which is none of pottery's")
-    view = View(server, key, is_full=is_full)
+    view = View(server, key, servers.beside(key.name, "returned"), is_full=is_full)
     lines = list(view.lines(limit))
     if not screen.is_json:
         screen.write(screen.paint(_heading(key, view.kind(lines)), "bold"))
@@ -74,9 +76,9 @@ def _found(servers: Servers, name: bytes) -> Key:
         keys = described(servers.of(prefix + name), [prefix + name])
         if keys:
             return keys[0]
-    returned = servers.of(name).ask("ZCARD", name + b"~returned")
-    if returned:
-        return described(servers.of(name), [name + b"~returned"])[0]
+    returned = servers.beside(name, "returned")
+    if servers.of(name).ask("ZCARD", returned):
+        return described(servers.of(name), [returned])[0]
     raise Trouble(f"there is no key {plain(name)} at {servers.address}")
 
 
@@ -89,24 +91,29 @@ class Element(NamedTuple):
 
 
 class View:
-    """The content of *key*, as lines; *left* is how many elements were not read."""
+    """The content of *key*, as lines; *left* is how many elements were not read.
 
-    def __init__(self, server: Server, key: Key, *, is_full: bool) -> None:
+    *returned* is where items that came back to a queue are.
+    """
+
+    def __init__(self, server: Server, key: Key, returned: bytes, *, is_full: bool) -> None:
         self.server = server
         self.key = key
+        self.returned = returned
         self.longest = 0 if is_full else _LONGEST
         self.left = 0
 
     def lines(self, limit: int) -> Iterator[Line]:
         """Yield the first *limit* elements, all for 0."""
+        if self.key.type == "string":
+            yield from self._string()
+            return
         lines = cast("Iterator[Line]", getattr(self, f"_{self.key.type}")(limit or PAGE))
-        count = 0
         for count, line in enumerate(lines, 1):
             yield line
             if count == limit:
+                self.left = (self.key.size or 0) - count
                 break
-        if self.key.type != "string":
-            self.left = (self.key.size or 0) - count if count == limit else 0
 
     def kind(self, lines: list[Line]) -> str:
         """Return the kind of the key as the content tells it."""
@@ -157,7 +164,7 @@ class View:
 
     def _returned(self) -> Iterator[Line]:
         """Yield the items that came back to a queue, which are got before all others."""
-        members = self.server.allowed("ZRANGE", self.key.name + b"~returned", "0", "-1")
+        members = self.server.allowed("ZRANGE", self.returned, "0", "-1")
         for member in members or ():
             entry, _, raw = member.partition(b":")
             time, _, count = entry.partition(b"-")
@@ -167,7 +174,7 @@ class View:
         raw = fields[1] if len(fields) == 2 else b" ".join(fields)
         return _line({"id": exact(entry)}, _time(entry), item=self._decoded(raw))
 
-    def _string(self, _: int) -> Iterator[Line]:
+    def _string(self) -> Iterator[Line]:
         """Yield what can be told of a string."""
         name = self.key.name
         if self.key.kind == "ids":
