@@ -80,7 +80,7 @@ class Workshop:
             Work("q.put(x); q.get()", self._through_queue),
             *self._primitives(),
             Work(f"d.update(...), {_MANY} items", lambda: self.dict.update(self.content), _MANY),
-            Work(f"dict(d), {_MANY} items", self.dict.to_dict, _MANY),
+            Work(f"d.to_dict(), {_MANY} items", self.dict.to_dict, _MANY),
             Work(f"s.update(...), {_MANY} items", lambda: self.set.update(self.items), _MANY),
             Work(f"l[:] = ..., {_MANY} items", self._replace_list, _MANY),
             Work(f"list(l), {_MANY} items", lambda: list(self.list), _MANY),
