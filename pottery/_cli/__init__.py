@@ -45,7 +45,7 @@ Look at what pottery has in Redis, and at whether Redis suits pottery.
 
 Nothing is written, except by `bench`. The server is the one at --url, or else
 at REDIS_URL, or else on localhost. (Other users of this machine may see what
-is said after --url; so a password is better off in REDIS_URL.)"""
+follows --url, so put passwords into REDIS_URL.)"""
 _STATUS = """\
 exit status: 0 all is well; 1 something is not; 2 no connection, or a mistake
 in the arguments."""
@@ -135,9 +135,9 @@ def _add_ls(subparsers: Any) -> None:
     about = """\
 list the containers, their kinds, sizes, and times to live
 
-What Redis holds does not always tell a kind: a hash may be a dict or a counter.
-Keys that belong to a container or a lock, such as those of who waits for it,
-are left out. Sizes are in elements, or in bytes; a TTL of - is for ever."""
+Redis does not always know the kind: a hash may be a dict or a counter. Keys
+that belong to a container or a lock, such as the list of its waiters, are left
+out. Sizes are in elements, or in bytes; a TTL of - means for ever."""
     examples = """\
   pottery ls                      all keys
   pottery ls 'session:*'          those that match, as in Redis: * ? [abc]
@@ -147,7 +147,7 @@ are left out. Sizes are in elements, or in bytes; a TTL of - is for ever."""
     parser.add_argument("pattern", nargs="?", default="*", metavar="PATTERN")
     parser.add_argument("--all", action="store_true", help="also keys that belong to others")
     parser.add_argument(
-        "--sort", choices=ORDERS, help="read all, then print; else each page by name as it comes"
+        "--sort", choices=ORDERS, help="read all keys, then print; else print pages as they come"
     )
 
 
@@ -161,9 +161,9 @@ def _add_show(subparsers: Any) -> None:
     about = """\
 show what is in a container, a lock, or a sequence of IDs
 
-Values are shown as Python would; what is no JSON is shown as it is, and marked
-as undecodable. Items that came back to a queue are shown first, as they are got
-first."""
+Values are shown as Python shows them; what is not JSON is shown as it is, and
+marked as undecodable. Items that came back to a queue come first, since they
+are got first."""
     examples = """\
   pottery show cart:42
   pottery show cart:42 --limit 0 --json > cart.jsonl   all of it
@@ -185,8 +185,8 @@ def _add_locks(subparsers: Any) -> None:
     about = """\
 show who holds which lock, for how long, and who waits
 
-A lock is held by the token that a majority of its masters have; its time left
-is what a majority keeps it for. With several masters, name them all."""
+The holder is the token that a majority of the masters has, and the time left is
+how long a majority keeps it. If there are several masters, name them all."""
     examples = """\
   pottery locks
   pottery locks 'print*' --json
@@ -217,10 +217,10 @@ def _tried(url: str | None) -> Servers | Trouble:
 
 def _add_doctor(subparsers: Any) -> None:
     about = """\
-look whether the server's settings keep what pottery promises
+check whether the server's settings suit what pottery promises
 
-Each finding says what it means. RISK is what may lose data or break a promise,
-and makes the exit status 1; ? is what this user may not look at."""
+Each finding says what it means. RISK marks what may lose data or break a
+promise, and makes the exit status 1; ? marks what this user may not look at."""
     examples = """\
   pottery doctor
   pottery doctor --json | jq 'select(.mark == "risk")'"""
@@ -235,8 +235,9 @@ def _add_bench(subparsers: Any) -> None:
     about = """\
 measure this server from this machine, for a few seconds; this WRITES
 
-It writes to temporary keys of its own, and removes them. It is one caller, one
-call at a time: several get more done. The server is busy meanwhile."""
+It writes to temporary keys of its own, and removes them. It measures one caller
+and one call at a time; several callers get more done. The server is busy
+meanwhile."""
     examples = """\
   pottery bench
   pottery bench --seconds 10 --json"""

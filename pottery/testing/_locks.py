@@ -27,14 +27,14 @@ _OPTIONS = ("host", "port", "db", "username", "password", "credential_provider")
 
 
 def lose_lock(lock: Redlock | AIORedlock) -> None:
-    """Let *lock* be lost by its holder, as if its lease had run out now, and be free for others.
+    """Make the holder lose *lock*, as if its lease had run out now, and free it for others.
 
-    So one tests what a program does then: `lost` is set and *on_lost* called, by whom they always
-    are; `locked` says 0, `extend` and `release` raise, and another may acquire it. This function
-    blocks for a moment; for an AIORedlock, call it where its event loop runs.
+    Use it to test what a program does then: `lost` is set and *on_lost* is called in the usual
+    ways; `locked` returns 0, `extend` and `release` raise, and another caller may acquire the lock.
+    This function blocks for a moment; for an AIORedlock, call it where its event loop runs.
 
     Raises RuntimeError if *lock* is not held, and TypeError if its masters have no address of their
-    own, as those that Sentinel finds.
+    own, like those that Sentinel finds.
     """
     grant = lock._current()
     if grant is None or not grant.left():

@@ -53,7 +53,7 @@ class FaultyProxy:
     on a unix socket. While nothing is wrong, it hands everything on.
 
     What happens once is a call: `drop_reply`, `drop_command`, `swallow_reply`, `cut`. What lasts is
-    a ``with`` block: `stall`, `refuse`, `delay`, `throttle`. Faults meet the connections of all
+    a ``with`` block: `stall`, `refuse`, `delay`, `throttle`. Faults affect the connections of all
     clients, in whatever thread or process these are. They count whole commands and whole replies,
     in whichever pieces these travel. What clients say by themselves, when they connect or learn
     about a cluster, is answered all the same and not counted; nor is what subscribers are told.
@@ -130,16 +130,16 @@ class FaultyProxy:
     # --- what happens once
 
     def drop_reply(self, count: int = 1, *, after: int = 0) -> None:
-        """Lose the next *count* replies, each with its connection, but let *after* through before.
+        """Lose the next *count* replies, each with its connection, after letting *after* through.
 
-        Their commands have run; the clients cannot know. 0 takes it back.
+        Their commands have run; the clients cannot know. A *count* of 0 cancels this.
         """
         self._tell(self._dropped_replies.begin(count, after))
 
     def drop_command(self, count: int = 1, *, after: int = 0) -> None:
-        """Lose the next *count* commands, each with its connection, but let *after* through before.
+        """Lose the next *count* commands, each with its connection, after letting *after* through.
 
-        They do not run; the clients cannot know. 0 takes it back.
+        They do not run; the clients cannot know. A *count* of 0 cancels this.
         """
         self._tell(self._dropped_commands.begin(count, after))
 
@@ -148,7 +148,7 @@ class FaultyProxy:
 
         Their commands have run, as does what is sent later over such a connection, but nothing
         comes back by it any more: the client waits until its own patience ends. *after* replies are
-        let through before; a *count* of 0 takes it back.
+        let through first; a *count* of 0 cancels this.
         """
         self._tell(self._swallowed_replies.begin(count, after))
 
@@ -197,7 +197,7 @@ class FaultyProxy:
 
     @contextmanager
     def throttle(self, bytes_per_second: float) -> Generator[None]:
-        """Let so much through, and no more, in each direction of each connection."""
+        """Let only that much through, in each direction of each connection."""
         if not bytes_per_second > 0:
             raise ValueError("bytes_per_second must be positive")
         with self._while(_rate=bytes_per_second):

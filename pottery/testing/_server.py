@@ -214,10 +214,10 @@ class RedisServer:
     def restart(self, *, crash: bool = False, keep_data: bool | None = None) -> None:
         """End the server, as a *crash* would or in good order, and start it again.
 
-        So one tests that a program goes on after an upgrade of the server: connections break, who
-        waits must ask again, and the scripts that the server knew are forgotten. Its data are
-        afterwards what *config* makes it keep, nothing by default; with *keep_data*, all that was
-        there, or nothing at all.
+        Use it to test that a program goes on after an upgrade of the server: connections break,
+        waiting callers have to ask again, and the scripts that the server knew are forgotten.
+        Afterwards the server has the data that *config* makes it keep, by default none; with
+        *keep_data* True it has all of them, with False none.
         """
         if keep_data:
             client: Any = self.client()
@@ -246,7 +246,7 @@ class RedisServer:
     def stall(self) -> Generator[None]:
         """Let the server stand still while the ``with`` block runs, and go on after it.
 
-        So one tests deadlines: connections stay open, new ones are accepted, and nobody is
+        Use it to test deadlines: connections stay open, new ones are accepted, and nobody is
         answered, as by a machine that swaps, or a virtual one that is moved. What was sent
         meanwhile runs when the block ends, however it ends; the clock of the server has gone on.
 

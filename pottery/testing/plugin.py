@@ -90,7 +90,7 @@ def redis_masters(redis_master_servers: list[RedisServer]) -> Generator[list[Red
 
 @pytest.fixture(scope="session")
 def redis_cluster() -> Generator[ClusterServer]:
-    """Run a `ClusterServer` of three masters. Who moves a slot must move it back."""
+    """Run a `ClusterServer` of three masters. A test that moves a slot must move it back."""
     with ClusterServer() as cluster:
         yield cluster
 
