@@ -676,3 +676,12 @@ def test_server_to_try_things_out_on_says_why_it_does_not_run():
     assert done.returncode == 1
     assert "in use" in done.stderr
     assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize("port", ["-1", "65536", "99999", "x"])
+def test_port_that_is_none_is_told_in_one_line(port):
+    program = [sys.executable, "-m", "pottery.testing", f"--port={port}"]
+    done = subprocess.run(program, capture_output=True, encoding="utf-8", check=False)
+
+    assert done.returncode == 2
+    assert done.stderr.endswith(f"must be a number from 0 to 65535: {port!r}\n")

@@ -18,7 +18,8 @@ def main() -> None:
         prog="python -m pottery.testing",
         description="Run a Redis server to try things out on, until Ctrl-C. It keeps nothing.",
     )
-    parser.add_argument("--port", type=int, default=6379, help="6379 by default, 0 for a free one")
+    about_port = "6379 by default, 0 for a free one"
+    parser.add_argument("--port", type=_port, default=6379, help=about_port)
     try:
         with RedisServer(port=parser.parse_args().port) as server:
             signal.pthread_sigmask(signal.SIG_BLOCK, _ENDS)  # not before: servers inherit it
@@ -26,6 +27,12 @@ def main() -> None:
             signal.sigwait(_ENDS)
     except (FileNotFoundError, RuntimeError, TimeoutError) as error:
         sys.exit(str(error))
+
+
+def _port(text: str) -> int:
+    if not text.isdecimal() or int(text) > 65_535:
+        raise argparse.ArgumentTypeError(f"must be a number from 0 to 65535: {text!r}")
+    return int(text)
 
 
 if __name__ == "__main__":
