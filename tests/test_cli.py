@@ -723,6 +723,21 @@ def test_commands_look_at_all_masters_of_a_cluster(cluster, cluster_redis, capsy
     assert "with lock" not in capsys.readouterr().out
 
 
+def test_master_of_a_cluster_that_is_away_is_named(cluster, cluster_redis, capsys):
+    cluster.kill(2)
+    away = f"cannot use 127.0.0.1:{cluster.nodes[2].port}: Connection refused."
+
+    assert main(["ls", "--url", cluster.url]) == 2
+    assert capsys.readouterr().err == f"pottery: {away}\n"
+
+    assert main(["doctor", "--json", "--url", cluster.url]) == 1
+    found = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    marks = [(one["mark"], one["found"]) for one in found if one["subject"] == "server"]
+    assert ("risk", away) in marks
+    assert [mark for mark, _ in marks].count("ok") == 2
+    assert "cluster" in {one["subject"] for one in found}
+
+
 def test_show_of_a_cluster_knows_what_came_back_and_what_is_not_there(
     cluster, cluster_redis, capsys
 ):

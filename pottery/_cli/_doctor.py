@@ -12,7 +12,7 @@ from redis.exceptions import NoPermissionError, ResponseError
 from redis.utils import HIREDIS_AVAILABLE
 
 from pottery._cli._screen import duration, memory
-from pottery._cli._server import info, pairs, reason
+from pottery._cli._server import Trouble, info, pairs, reason
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -77,13 +77,22 @@ def examine(screen: Screen, servers: Servers) -> int:
 def _findings(servers: Servers) -> Iterator[Finding]:
     yield from _of_client()
     for server in servers.all:
-        facts = Facts(server, servers.hello)
+        try:
+            facts = Facts(server, servers.hello)
+        except Trouble as trouble:
+            if not servers.is_cluster:
+                raise
+            yield Finding(RISKY, "server", str(trouble), _AWAY)
+            continue
         place = f" at {server.address}" if len(servers.all) > 1 else ""
         for check in _CHECKS:
             for finding in check(facts):
                 yield finding._replace(found=finding.found + place)
     if servers.is_cluster:
         yield from _of_cluster(servers)
+
+
+_AWAY = "Nobody can use its keys until it is back, or a replica has taken its place."
 
 
 def _print(screen: Screen, finding: Finding) -> None:
@@ -320,7 +329,7 @@ def _of_rights(facts: Facts) -> Iterator[Finding]:
 
 
 def _of_cluster(servers: Servers) -> Iterator[Finding]:
-    state = info(servers.all[0].allowed("CLUSTER", "INFO") or b"")
+    state = info(servers.first.allowed("CLUSTER", "INFO") or b"")
     count = len(servers.all)
     means = "Containers, queues and caches work; Redlock and NextId need servers of their own."
     if not state:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 import re
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any, TypeAlias, cast
 from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
 
@@ -15,19 +15,19 @@ import redis
 from redis.backoff import NoBackoff
 from redis.exceptions import (
     AuthenticationError,
-    BusyLoadingError,
-    NoPermissionError,
     RedisClusterException,
     RedisError,
     ResponseError,
 )
+from redis.exceptions import ConnectionError as RedisConnectionError
+from redis.exceptions import TimeoutError as RedisTimeoutError
 from redis.retry import Retry
 
 from pottery._clients import DEFAULT_URL
 from pottery._cluster import companion
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Generator, Iterable, Iterator, Sequence
 
 # Seconds to connect, and those for one reply.
 _CONNECT, _REPLY = 5, 30
@@ -60,7 +60,8 @@ class Server:
 
     def ask(self, *command: str | bytes) -> Any:
         """Return the reply to one command, or raise the error that came instead."""
-        return self._client.execute_command(*command)
+        with self._named():
+            return self._client.execute_command(*command)
 
     def ask_all(self, commands: Sequence[Command]) -> list[Any]:
         """Return what came for each command: its reply, or an error of the server."""
@@ -69,16 +70,25 @@ class Server:
         pipeline = self._client.pipeline(transaction=False)
         for command in commands:
             pipeline.execute_command(*command)
-        replies: list[Any] = pipeline.execute(raise_on_error=False)
+        with self._named():
+            replies: list[Any] = pipeline.execute(raise_on_error=False)
         return replies
+
+    @contextmanager
+    def _named(self) -> Generator[None]:
+        """Say which server it is that cannot be asked."""
+        try:
+            yield
+        except AuthenticationError:
+            raise
+        except (RedisConnectionError, RedisTimeoutError) as error:
+            raise unreachable(self.address, error) from error
 
     def allowed(self, *command: str | bytes) -> Any:
         """Return the reply to a command, None if this user may not use it."""
         try:
             return self.ask(*command)
-        except BusyLoadingError:
-            raise
-        except (NoPermissionError, ResponseError):
+        except ResponseError:
             return None
 
     def scan(self, pattern: bytes) -> Iterator[list[bytes]]:
@@ -93,18 +103,18 @@ class Server:
 
 
 class Servers:
-    """What a URL leads to: one server, or the masters of a cluster."""
+    """What a URL leads to, by its *first* server: that one, or *all* the masters of a cluster."""
 
     def __init__(self, url: str | None) -> None:
         """Connect. Raises Trouble if that fails."""
         self._options = _options()
         self._url = _cleaned(url or os.environ.get("REDIS_URL") or DEFAULT_URL)
         self.client: Any = _client(redis.Redis, self._url, self._options)
-        first = Server(self.client.connection_pool)
-        self.address = first.address
-        self.hello = self._greet(first)
+        self.first = Server(self.client.connection_pool)
+        self.address = self.first.address
+        self.hello = self._greet(self.first)
         self.is_cluster = self.hello.get("mode") == "cluster"
-        self.all = self._masters() if self.is_cluster else [first]
+        self.all = self._masters() if self.is_cluster else [self.first]
 
     def _greet(self, server: Server) -> dict[str, str]:
         """Return what the server says of itself to anybody."""
