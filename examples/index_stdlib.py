@@ -86,7 +86,7 @@ def in_python() -> Shared:
 
 
 def in_redis(redis: Redis, prefix: str) -> Shared:
-    """Return those in Redis that every process finds which gives the same prefix."""
+    """Return the ones in Redis, which every process with the same prefix finds."""
     kinds = (RedisCounter, RedisDict, *[RedisSet] * 5, HyperLogLog)
     keys = (f"{prefix}:{field}" for field in Index._fields)
     index = Index(*(kind(redis=redis, key=key) for kind, key in zip(kinds, keys, strict=True)))
@@ -171,7 +171,7 @@ def questions(index: Index) -> list[tuple[str, str, MutableSet[str]]]:
 
 
 def work(url: str, prefix: str) -> None:
-    """Be a process that works: with a client of its own, it finds the containers by their keys."""
+    """Work in a process of its own, with a client of its own; find the containers by their keys."""
     with Redis.from_url(url) as redis:
         shared = in_redis(redis, prefix)
         index_files(shared.files, shared.index)
@@ -185,7 +185,7 @@ def run(
     for _ in workers:
         shared.files.put(None)
     start = perf_counter()
-    # Processes inherit that Ctrl-C is ignored: they need not heed it, since we do, and end them.
+    # Processes inherit that Ctrl-C is ignored: we heed it for them, and end them.
     ctrl_c = signal.signal(signal.SIGINT, signal.SIG_IGN)
     for worker in workers:
         worker.start()

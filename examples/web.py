@@ -39,7 +39,7 @@ async def make_report(month):
 
 
 class Shop:
-    """What every worker has of the shop: names of things in Redis, so nothing to keep in step."""
+    """What every worker knows of the shop: names of things in Redis, which stay in step."""
 
     def __init__(self, redis, prefix="shop"):
         self.redis, self.prefix = redis, prefix
