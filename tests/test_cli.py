@@ -55,6 +55,7 @@ from pottery._cli._screen import (
 )
 from pottery._cli._server import reason
 from pottery.testing import RedisServer
+from pottery.testing._sentinel import _SentinelProcess
 
 DOCUMENTATION = Path(__file__).parents[1] / "docs" / "command.md"
 UNREADABLE = b"\xff\x1b[2J"
@@ -929,6 +930,14 @@ def test_server_at_a_socket_is_named_by_its_path(capsys):
     with RedisServer(unix_socket=True) as server:
         assert main(["ls", "--url", server.url]) == 0
         assert capsys.readouterr().err == f"no key of {server.path} matches *\n"
+
+
+@pytest.mark.parametrize("name", ["ls", "locks", "doctor", "bench"])
+def test_sentinel_is_told_from_its_master(name, capsys):
+    with _SentinelProcess() as sentinel:
+        assert main([name, "--url", sentinel.url]) == 2
+        said = f"pottery: 127.0.0.1:{sentinel.port} is a Sentinel: name its master instead\n"
+        assert capsys.readouterr().err == said
 
 
 def test_server_of_a_cluster_that_is_away_is_told(cluster, capsys):

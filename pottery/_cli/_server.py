@@ -113,6 +113,8 @@ class Servers:
         self.first = Server(self.client.connection_pool)
         self.address = self.first.address
         self.hello = self._greet(self.first)
+        if self.hello.get("mode") == "sentinel":
+            raise Trouble(f"{self.address} is a Sentinel: name its master instead", 2)
         self.is_cluster = self.hello.get("mode") == "cluster"
         self.all = self._masters() if self.is_cluster else [self.first]
 
