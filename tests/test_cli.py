@@ -485,6 +485,16 @@ def test_locks_counts_who_waits(redis, server, records):
     assert records("locks") == []
 
 
+def test_locks_of_a_user_who_may_not_look_says_so(odd_server, capsys):
+    url = url_of(odd_server, "dan", "+@all", "resetkeys", "~app:*")
+
+    with odd_server.client() as client, Redlock(key="printer", masters={client}):
+        assert main(["locks", "--url", url]) == 0
+
+    said = "no lock that this user may look at is held or waited for\n"
+    assert capsys.readouterr() == ("", said)
+
+
 def test_locks_of_many_masters_go_by_their_majority(masters, five_servers, capsys):
     urls = [server.url for server in five_servers[:3]]
     with Redlock(key="printer", masters=masters[:3]) as lock:

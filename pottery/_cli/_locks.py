@@ -85,10 +85,15 @@ def show_locks(screen: Screen, masters: Sequence[Server], pattern: bytes, missin
     found = set[bytes]().union(*(_scanned(screen, master, pattern) for master in masters))
     names = sorted(found)
     table = Table(screen, _COLUMNS)
+    shown = 0
     for start in range(0, len(names), PAGE):
         page = names[start : start + PAGE]
-        table.show(map(_line, _looked_at(masters, page, len(masters) + missing)))
-    if not names and len(masters) > missing:
+        lines = [_line(lock) for lock in _looked_at(masters, page, len(masters) + missing)]
+        table.show(lines)
+        shown += len(lines)
+    if names and not shown:  # they have just been released, or are forbidden
+        screen.note("no lock that this user may look at is held or waited for")
+    elif not names and len(masters) > missing:
         screen.note("no lock is held or waited for")
     elif not names:
         screen.note("too few masters answer to tell which locks are held")
