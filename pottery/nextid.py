@@ -71,14 +71,14 @@ end
 local due = string.match(last, '^rec:%x+:(%d+)$')
 return due and tonumber(due) <= tonumber(redis.call('TIME')[1]) and {last} or last
 """
-NEXT = f"""
+NEXT = """
 -- KEYS[1] last ID; ARGV[1] lowest that a new one may be, ARGV[2] how many are wanted; returns the
 -- last of the new ones, which are taken unless it is too high, or else what is there
 local last = redis.call('GET', KEYS[1]) or '0'
-if not string.find(last, '^%d+$') or tonumber(last) > {_MOST} then return last end
+if not string.find(last, '^%d+$') or tonumber(last) >= 2^53 then return last end
 local new = math.max(last + 1, tonumber(ARGV[1])) + (ARGV[2] - 1)
 local text = string.format('%.0f', new)
-if new <= {_MOST} then redis.call('SET', KEYS[1], text) end
+if new < 2^53 then redis.call('SET', KEYS[1], text) end
 return text
 """
 LOOK = """
