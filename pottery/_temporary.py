@@ -103,7 +103,9 @@ def _unlink_all() -> None:
 
 
 def _in_use_at(abandoned: deque[str]) -> list[str]:
-    used = list(_IN_USE.items())
+    # A copy is made in one go, but a list of pairs may be interrupted by the garbage collector, and
+    # so by the end of further containers.
+    used = _IN_USE.copy().items()
     return [key for key, (maker, names) in used if maker == os.getpid() and names is abandoned]
 
 

@@ -21,7 +21,7 @@ from redis.sentinel import Sentinel
 from pottery import AIORedisSet, DecodeError, KeyExistsError, OutcomeUnknown, RedisSet
 from pottery._front import _LEASE, _may_be_sent_again
 from pottery._plan import Op, nothing
-from pottery._temporary import ABANDONED, sweep, unlink_briefly
+from pottery._temporary import ABANDONED, _in_use_at, sweep, unlink_briefly
 from pottery.testing import RedisServer, SentinelServer
 
 STEPS = ["connect", "check_health", "send_packed_command", "read_response"]
@@ -275,6 +275,25 @@ def test_user_who_may_not_unlink_is_not_asked_for_ever(server, redis):
         assert len(keeper) == 1
         assert not ABANDONED[client]
     redis.execute_command("ACL DELUSER", "guest")
+
+
+def test_keys_in_use_are_listed_though_containers_go_meanwhile(redis):
+    names, kept = deque(), [RedisSet(redis=redis) for _ in range(20_000)]
+    thresholds = gc.get_threshold()
+    gc.collect()
+    gc.disable()
+    cycles = [RedisSet(redis=redis) for _ in range(10)]
+    for one in cycles:
+        one.itself = one
+    gc.collect(0)  # so that they are in the generation that is not collected at once
+    del cycles, one
+    try:
+        gc.set_threshold(1000, 0, 1000)
+        gc.enable()
+        assert _in_use_at(names) == []
+    finally:
+        gc.set_threshold(*thresholds)
+    assert len(kept) == 20_000
 
 
 def test_keys_are_unlinked_briefly_or_not_at_all(server, redis):
