@@ -112,6 +112,8 @@ return members
     repeatable=True,
 )
 
+# Sets that one script is given: unpack() in Lua does not bear many more.
+MOST_SETS = 5000
 UNION, INTERSECTION, DIFFERENCE = "SUNIONSTORE", "SINTERSTORE", "SDIFFSTORE"
 SYMMETRIC_DIFFERENCE = "symmetric"
 
@@ -319,9 +321,10 @@ class SetPlans(Base, Readable, Generic[T]):
         if keys:
             return set((yield from ONLY_IN_ONE((self.key, *keys), (), self._decode_keys)))
         mine = set((yield from whole(self._texts, START)))
-        theirs = {item: (find_key(item) or "").encode() for item in foreign[0]}
-        only_theirs = {item for item, text in theirs.items() if text not in mine}
-        return set(self._decode_keys([*mine.difference(theirs.values())])) | only_theirs
+        theirs = [(text or "").encode() for text in find_keys(foreign[0])]
+        pairs = zip(foreign[0], theirs, strict=True)
+        only_theirs = {item for item, text in pairs if text not in mine}
+        return set(self._decode_keys([*mine.difference(theirs)])) | only_theirs
 
     def _result_of(self, command: str, keys: list[str | bytes]) -> Plan[list[bytes]]:
         if not keys:
@@ -331,11 +334,11 @@ class SetPlans(Base, Readable, Generic[T]):
     def _split(
         self, others: Iterable[Elements[Any]]
     ) -> Steps[tuple[list[str | bytes], list[list[Any]]]]:
-        """Return the keys of those sets that are on this server, and the elements of the rest."""
+        """Return the keys of sets that are on this server, and the elements of the rest."""
         keys: list[str | bytes] = []
         foreign: list[list[Any]] = []
         for other in others:
-            if _is_set_plans(other) and self._is_beside(other):
+            if _is_set_plans(other) and len(keys) < MOST_SETS and self._is_beside(other):
                 keys.append(other.key)
             else:
                 foreign.append(list((yield from self._taken(other))))
@@ -368,10 +371,11 @@ class SetPlans(Base, Readable, Generic[T]):
         keys, foreign = yield from self._split((other,))
         if keys:
             return Overlap(*(yield from MEASURE((self.key, *keys))))
-        elements = set(foreign[0])
-        texts = _findable(elements)
+        # As texts: 1 and True are two members in Redis, but one in a set on the way.
+        theirs = set(find_keys(foreign[0]))
+        texts = [text for text in theirs if text is not None]
         mine, _, common = yield from MEASURE((self.key,), texts)
-        return Overlap(mine, len(elements), common)
+        return Overlap(mine, len(theirs), common)
 
     @operation
     def isdisjoint(self, other: Elements[object], /) -> Steps[bool]:

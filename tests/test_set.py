@@ -193,3 +193,32 @@ def test_long_asynchronous_set_is_read_in_pages(server, redis):
 
     in_a_loop(server, body)
     assert redis.scard("s") == 5000
+
+
+@pytest.mark.parametrize("other_is_here", [True, False])
+def test_members_that_python_takes_for_one_are_compared_by_their_text(redis, other_is_here):
+    both, one = RedisSet([1, True], redis=redis), RedisSet([True], redis=redis)
+    with RedisServer() as server, server.client() as elsewhere:
+        other = RedisSet([1, True], redis=redis if other_is_here else elsewhere)
+
+        assert both == other
+        assert (both <= other, both >= other, both < other) == (True, True, False)
+        assert (one <= other, one < other, one >= other) == (True, True, False)
+        assert one.symmetric_difference(other) == {1}
+        assert type(one.symmetric_difference(other).pop()) is int
+        assert not one.isdisjoint(other)
+    assert both.issubset([1, True])
+    assert not one.issuperset([1, True])
+    assert not one.isdisjoint([1, True])
+
+
+@pytest.mark.parametrize("change", ["update", "intersection_update", "difference_update"])
+def test_more_sets_than_one_call_of_unpack_can_bear(redis, change):
+    ours, theirs = RedisSet("ab", redis=redis), set("ab")
+    others = [RedisSet(redis=redis, key="s") for _ in range(9000)]
+    others[0].update("bc")
+
+    getattr(ours, change)(*others)
+    getattr(theirs, change)("bc")
+
+    assert ours == theirs
