@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections import Counter
 from contextlib import suppress
+from itertools import chain, repeat
 from operator import itemgetter
 from typing import TYPE_CHECKING, Any, NoReturn, TypeAlias, TypeVar, cast, overload
 
@@ -308,7 +309,8 @@ class CounterPlans(DictPlans[T, int]):
 
         O(n); 1 round trip per 1000 items; not atomic.
         """
-        return (yield from self._counter()).elements()
+        counts = yield from self._by_text()
+        return chain.from_iterable(map(repeat, self._decode_keys([*counts]), counts.values()))
 
     @operation
     def most_common(self, n: int | None = None) -> Steps[list[tuple[T, int]]]:
@@ -319,7 +321,9 @@ class CounterPlans(DictPlans[T, int]):
 
         O(n log n); 1 round trip per 1000 items; not atomic.
         """
-        return (yield from self._counter()).most_common(n)
+        common = Counter((yield from self._by_text())).most_common(n)
+        keys = self._decode_keys([text for text, _ in common])
+        return [(key, count) for key, (_, count) in zip(keys, common, strict=True)]
 
     @operation
     def total(self) -> Steps[int]:
@@ -327,9 +331,7 @@ class CounterPlans(DictPlans[T, int]):
 
         O(n); 1 round trip per 1000 items; not atomic.
         """
-        texts = yield from whole(self._texts, START)
-        counts = dict(zip(texts[::2], texts[1::2], strict=True))
-        return sum(self._decode_many([*counts.values()]))
+        return sum((yield from self._by_text()).values())
 
     def _counter(self) -> Steps[Counter[T]]:
         return Counter(dict((yield from whole(self._items, START))))
@@ -337,7 +339,15 @@ class CounterPlans(DictPlans[T, int]):
     # --- comparison and arithmetic, by Python
 
     def _equals(self, other: Any) -> Steps[bool]:
-        return (yield from self._computed(other, lambda ours, theirs: bool(ours == theirs)))
+        return (yield from self._compared(other, lambda ours, theirs: bool(ours == theirs)))
+
+    def _compared(self, other: Any, holds: Callable[[Counter[Any], Any], bool]) -> Steps[bool]:
+        if not isinstance(other, CounterPlans):
+            return (yield from self._computed(other, holds))
+        # By text, as the elements of both are told apart in Redis.
+        mine = Counter((yield from self._by_text()))
+        theirs = cast("CounterPlans[Any]", other)
+        return holds(mine, Counter((yield from self._through(theirs, theirs._by_text()))))
 
     def _computed(self, other: Any, operate: Callable[[Counter[Any], Any], U]) -> Steps[U]:
         mine = yield from self._counter()
@@ -347,7 +357,9 @@ class CounterPlans(DictPlans[T, int]):
         """Return what Python compares and computes with in the place of *other*."""
         if isinstance(other, Counter):
             return cast("Counter[Any]", other)
-        items = yield from self._plain(other)
+        if not is_dict_plans(other):
+            return dict(other)
+        items = dict((yield from self._through(other, whole(other._items, START))))
         return Counter(items) if isinstance(other, CounterPlans) else items
 
 
@@ -366,7 +378,7 @@ def _deltas(how: str, operands: Sequence[Operand]) -> Operand:
 
 
 def _negated(counts: Operand) -> Operand:
-    return {field: -count for field, count in counts.items()}
+    return {field: 0 - count for field, count in counts.items()}  # as Counter: the error is its own
 
 
 def _one_by_one(operand: Operand) -> Iterable[bytes] | Operand:
@@ -502,9 +514,10 @@ class RedisCounter(CounterPlans[T], RedisDict[T, int]):  # type: ignore[misc]  #
         return self._compare(other, lambda ours, theirs: ours > theirs)
 
     def _compare(self, other: object, holds: Callable[[Counter[Any], Counter[Any]], bool]) -> bool:
-        if _is_counter(other):
-            warn_about("comparing", self, 4)
-        return self._compute(other, holds)
+        if not _is_counter(other):
+            return cast("bool", NotImplemented)
+        warn_about("comparing", self, 4)
+        return self._perform(self._compared(other, holds))
 
     def _compute(self, other: object, operate: Callable[[Counter[Any], Counter[Any]], U]) -> U:
         if not _is_counter(other):
@@ -726,7 +739,7 @@ class AIORedisCounter(  # pyright: ignore[reportIncompatibleVariableOverride]  #
         O(n); 1 round trip per 1000 items; not atomic.
         """
         return await self._perform(
-            self._computed(other, lambda ours, theirs: ours <= Counter(theirs))
+            self._compared(other, lambda ours, theirs: ours <= Counter(theirs))
         )
 
     async def issuperset(self, other: Counted[Any], /) -> bool:
@@ -735,7 +748,7 @@ class AIORedisCounter(  # pyright: ignore[reportIncompatibleVariableOverride]  #
         O(n); 1 round trip per 1000 items; not atomic.
         """
         return await self._perform(
-            self._computed(other, lambda ours, theirs: ours >= Counter(theirs))
+            self._compared(other, lambda ours, theirs: ours >= Counter(theirs))
         )
 
     async def sum_update(self, other: Counted[T], /) -> None:

@@ -219,14 +219,16 @@ class DictPlans(Base, Readable, Generic[K, V]):
     # --- operators
 
     def _equals(self, other: Any) -> Steps[bool]:
-        mine = dict((yield from whole(self._items, START)))
-        return mine == (yield from self._plain(other))
-
-    def _plain(self, other: Any) -> Steps[dict[Any, Any]]:
-        """Return the items of a mapping as a `dict`, in as few round trips as can be."""
+        mine = yield from self._by_text()
         if is_dict_plans(other):
-            return dict((yield from self._through(other, whole(other._items, START))))
-        return dict(other)
+            return mine == (yield from self._through(other, other._by_text()))
+        items = dict(zip(self._decode_keys([*mine]), mine.values(), strict=True))
+        return len(items) == len(mine) and items == dict(other)
+
+    def _by_text(self) -> Steps[dict[bytes, V]]:
+        """Return the values by the texts of their keys, of which Python takes some for one."""
+        raws = yield from whole(self._texts, START)
+        return dict(zip(raws[::2], self._decode_many(raws[1::2]), strict=True))
 
     def _joined(self, other: Mapping[Any, Any]) -> Steps[Self]:
         """Return a new dict with the items of this one, then those of *other*."""

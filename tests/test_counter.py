@@ -523,7 +523,20 @@ def test_nothing_is_lost_when_in_place_operators_meet_updates(other, redis):
 
 
 def test_elements_that_python_takes_for_one_are_counted_by_their_text(redis):
-    assert len(RedisCounter([1, 1.0, True], redis=redis)) == 3
+    c = RedisCounter([1, 1.0, True, True], redis=redis)
+
+    assert len(c) == 3
+    assert sorted(map(repr, c.elements())) == ["1", "1.0", "True", "True"]
+    assert repr(c.most_common(1)) == "[(True, 2)]"
+    assert sorted(map(repr, c.most_common()[1:])) == ["(1, 1)", "(1.0, 1)"]
+
+
+def test_counters_are_compared_by_the_texts_of_their_elements(redis):
+    few, many = RedisCounter([1], redis=redis), RedisCounter([1, True], redis=redis)
+
+    assert few != many
+    assert (few <= many, few < many, few >= many, few > many) == (True, True, False, False)
+    assert many == RedisCounter([True, 1], redis=redis)
 
 
 @pytest.mark.parametrize("odd", ["1.5", "9223372036854775807", '"text"', "1e3"])

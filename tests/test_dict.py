@@ -553,3 +553,13 @@ def test_keys_that_python_takes_for_one_are_several_from_pairs_as_from_assignmen
 
 def test_fromkeys_keeps_keys_that_python_takes_for_one(redis):
     assert len(RedisDict.fromkeys([1, 1.0, True], redis=redis)) == 3
+
+
+def test_dicts_are_compared_by_the_texts_of_their_keys(redis):
+    d, e = RedisDict({1: "a"}, redis=redis), RedisDict({1.0: "b"}, redis=redis)
+    d[1.0], e[1] = "b", "a"
+
+    assert d == e
+    assert d != {1: "b"}
+    assert d != {1: "a"}
+    assert d != RedisDict({1: "b"}, redis=redis)
