@@ -268,7 +268,8 @@ class SequencePlans(Base, Readable, Generic[T]):
         except TypeError:
             raise TypeError(self._wrong_index.format(type(index).__name__)) from None
         except OverflowError:
-            raise IndexError("cannot fit 'int' into an index-sized integer") from None
+            kind = type(index).__name__
+            raise IndexError(f"cannot fit '{kind}' into an index-sized integer") from None
 
     _wrong_index: ClassVar[str]
 
@@ -700,21 +701,27 @@ class AIOSequence(SequencePlans[T], AIOContainer):
 
 def ssize(number: Any) -> int:
     """Return *number* as an integer; OverflowError if no list of Python could count so far."""
+    return max(exact_ssize(number), -LAST)  # Redis itself would trip over the lowest
+
+
+def exact_ssize(number: Any) -> int:
     integer = int(as_index(number))  # of True, 1
     if not -LAST - 1 <= integer <= LAST:
         raise OverflowError("Python int too large to convert to C ssize_t")
-    return max(integer, -LAST)  # Redis itself would trip over the lowest
+    return integer
 
 
 def _clamped(number: Any) -> int:
+    if not hasattr(number, "__index__"):
+        raise TypeError("slice indices must be integers or have an __index__ method")
     return max(-LAST, min(int(as_index(number)), LAST))
 
 
 def _times(times: Any) -> int:
+    kind = type(times).__name__
     try:
         return ssize(times)
     except TypeError:
-        kind = type(times).__name__
         raise TypeError(f"can't multiply sequence by non-int of type '{kind}'") from None
     except OverflowError:
-        raise OverflowError("cannot fit 'int' into an index-sized integer") from None
+        raise OverflowError(f"cannot fit '{kind}' into an index-sized integer") from None

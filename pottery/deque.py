@@ -9,7 +9,7 @@ from pottery._front import operation
 from pottery._json import encode, encode_many
 from pottery._plan import Done, Op, nothing
 from pottery._script import Script
-from pottery._sequence import AIOSequence, RedisSequence, SequencePlans, ssize
+from pottery._sequence import AIOSequence, RedisSequence, SequencePlans, exact_ssize, ssize
 from pottery.base import legible
 
 if TYPE_CHECKING:
@@ -127,7 +127,7 @@ class DequePlans(SequencePlans[T]):
 
         O(1) for one step, else O(n); 1 round trip; atomic.
         """
-        steps = ssize(n)
+        steps = exact_ssize(n)
         if abs(steps) == 1:
             ends = ("RIGHT", "LEFT") if steps > 0 else ("LEFT", "RIGHT")
             return Op(("LMOVE", self.key, self.key, *ends), nothing)
@@ -245,6 +245,7 @@ def _checked(maxlen: Any) -> int | None:
         return None
     if not isinstance(maxlen, int):
         raise TypeError("an integer is required")
-    if maxlen < 0:
+    most = ssize(maxlen)
+    if most < 0:
         raise ValueError("maxlen must be non-negative")
-    return ssize(maxlen)
+    return most

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from hashlib import sha1
 from operator import index as as_index
 from typing import TYPE_CHECKING, Any, ClassVar, TypeVar, cast, overload
@@ -25,7 +24,7 @@ from pottery._sequence import (
 from pottery.base import PAGE, WHOLE, is_stored, legible
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
 
     from pottery._plan import Plan, Steps
     from pottery.base import Elements
@@ -219,7 +218,7 @@ class ListPlans(SequencePlans[T]):
 
     def _replace(self, where: slice[Any, Any, Any], items: Any) -> Steps[None]:
         start, stop, step = _parts(where)
-        if not isinstance(items, Iterable) and not is_stored(items):
+        if not is_stored(items) and not _is_iterable(items):
             raise TypeError(
                 "can only assign an iterable"
                 if step == 1
@@ -243,6 +242,15 @@ class ListPlans(SequencePlans[T]):
             yield from SPLICE((self.key,), (text_of_bound(start), text_of_bound(stop)), nothing)
         else:
             yield from DELETE((self.key,), _texts_of(where), nothing)
+
+
+def _is_iterable(items: Any) -> bool:
+    # Not isinstance: what has only __getitem__ can be iterated, too.
+    try:
+        iter(items)
+    except TypeError:
+        return False
+    return True
 
 
 def _parts(wanted: slice[Any, Any, Any]) -> tuple[int | None, int | None, int]:

@@ -163,6 +163,7 @@ DIFFERENCES: dict[type, dict[str, Differs]] = {
     Counter: {
         "__add__": Differs(PLAIN_COUNTER, "type(it + it) is type(it)"),
         "__and__": Differs(PLAIN_COUNTER, "type(it & it) is type(it)"),
+        "__iand__": Differs("what another mapping has not counts 0", "it.__iand__({})"),
         "__init__": Differs(WHERE, "make(key='new')"),
         "__iter__": Differs(ANY_ORDER, GROWING_DICT),
         "__neg__": Differs(PLAIN_COUNTER, "type(-it) is type(it)"),

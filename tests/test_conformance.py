@@ -92,6 +92,14 @@ BY_PLACE = lines("""
     it.insert(-(2**63), "new")
 """)
 
+
+class Huge:
+    """An index that no list reaches."""
+
+    def __index__(self):
+        return BIG
+
+
 AS_A_WHOLE = lines("""
     it
     len(it)
@@ -140,6 +148,8 @@ AS_A_WHOLE = lines("""
     it * 1.5
     it * "a"
     it * None
+    it * Huge()
+    it[Huge()]
     it * it
     it *= 3
     it *= 1
@@ -180,6 +190,8 @@ BY_VALUE = lines("""
     it.index(value, 0, BIG)
     it.index(value, -BIG, BIG)
     it.index(value, -(2**63), 2**63 - 1)
+    it.index(value, None)
+    it.index(value, 0, "x")
     it.index(value, 3, 1)
     it.remove(value)
 """)
@@ -228,7 +240,7 @@ WRONG_ARGUMENTS = lines("""
 @pytest.mark.parametrize("line", BY_PLACE + AS_A_WHOLE)
 def test_sequence(both, kind, line):
     for content in SEQUENCES:
-        both(kind, content).run(line)
+        both(kind, content).run(line, Huge=Huge)
 
 
 @pytest.mark.parametrize("kind", [list, deque])
@@ -303,14 +315,30 @@ def test_list_slice(both, where):
         both(list, content).run(f"del it{where}")
 
 
-NEW = ["[]", "['new']", "'xyz'", "it", "(0, [1])", "(i for i in range(2))", "make('ab')"]
+NEW = [
+    "[]",
+    "['new']",
+    "OnlyItems()",
+    "'xyz'",
+    "it",
+    "(0, [1])",
+    "(i for i in range(2))",
+    "make('ab')",
+]
+
+
+class OnlyItems:
+    """Can be iterated by what it has only."""
+
+    def __getitem__(self, index):
+        return "ab"[index]
 
 
 @pytest.mark.parametrize("where", SLICES)
 def test_list_slice_assignment(both, where):
     for content in SEQUENCES:
         for new in NEW:
-            both(list, content).run(f"it{where} = {new}")
+            both(list, content).run(f"it{where} = {new}", OnlyItems=OnlyItems)
         same_kind_of_error(both(list, content), f"it{where} = 5")
 
 
@@ -431,6 +459,7 @@ def test_list_sort_that_fails_leaves_the_list_as_it_was(both, line):
     make("abc", None)
     make("abc", maxlen=1)
     make("abc", -1)
+    make("abc", -BIG)
     make("abc", "x")
     make("abc", 1.5)
     make("abc", True)
@@ -442,7 +471,7 @@ def test_list_sort_that_fails_leaves_the_list_as_it_was(both, line):
 )
 def test_deque(both, line):
     for content in BOUNDED:
-        both(deque, *content).run(line)
+        both(deque, *content).run(line, Huge=Huge)
 
 
 @pytest.mark.parametrize(
@@ -885,6 +914,8 @@ OPERANDS = [
     it.subtract("abaz")
     it.subtract({"a": 5, "z": -3})
     it.subtract({"a": 0.25})
+    it.subtract({"a": "x"})
+    it.subtract({"a": None})
     it.subtract({"a": 10**20, "b": 1})
     it.subtract(a=1, z=2)
     it.subtract("ab", a=1)

@@ -47,7 +47,9 @@ def test_results_keep_the_maxlen_of_the_left_operand(redis):
     assert list(free + bounded) == list("xyzabc")
 
 
-@pytest.mark.parametrize("steps", [0, 1, -1, 2, -2, 4, 5, 7, -12, 10**9, -(10**15), 2**60 + 3])
+@pytest.mark.parametrize(
+    "steps", [0, 1, -1, 2, -2, 4, 5, 7, -12, 10**9, -(10**15), 2**60 + 3, -(2**63)]
+)
 @pytest.mark.parametrize("size", [0, 1, 2, 5])
 def test_rotation_by_any_number_of_steps(redis, steps, size):
     ours, theirs = RedisDeque(range(size), redis=redis, key="d"), deque(range(size))
