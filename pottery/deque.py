@@ -141,8 +141,9 @@ class RedisDeque(DequePlans[T], RedisSequence[T]):  # type: ignore[misc]
 
     Differs from `deque`: elements must be JSON, so tuples become lists; an element that was read is
     a copy. *maxlen* is kept by this object and not in Redis: give it wherever you attach to the
-    key. Changing the deque during iteration is no error; iteration reads pages and may see or
-    miss what others write meanwhile.
+    key. `x += d`, for a deque *x*, makes *x* another name for a new RedisDeque; `x.extend(d)`
+    extends it. Changing the deque during iteration is no error; iteration reads pages and may see
+    or miss what others write meanwhile.
     """
 
     def __init__(

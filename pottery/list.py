@@ -286,7 +286,8 @@ class RedisList(ListPlans[T], RedisSequence[T]):
     Differs from `list`: elements must be JSON, so tuples become lists; an element that was read is
     a copy, and changing it changes nothing in Redis. A Redis list is linked: its ends are fast, its
     middle takes time that grows with the distance from the nearer end. `l + m` and `l * n` are
-    RedisLists with a temporary key on the same client, slices are lists. Iteration reads pages and
+    RedisLists with a temporary key on the same client, slices are lists. `x += l`, for a list *x*,
+    makes *x* another name for such a RedisList; `x.extend(l)` extends it. Iteration reads pages and
     may see or miss what others write meanwhile. A sort that fails leaves the list as it was.
     """
 

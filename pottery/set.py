@@ -457,8 +457,9 @@ class RedisSet(SetPlans[T], Container, MutableSet[T]):  # noqa: PLW1641 - no has
 
     Differs from `set`: members must be JSON, and their text is their identity, so 1, 1.0 and True
     are three members. Tuples stay tuples. Operators (`a | b`) give a RedisSet with a temporary key
-    on the same client; methods (`a.union(b)`) give a `set`. Iteration reads pages of 1000 and may
-    see or miss what others write meanwhile; a set that shrinks meanwhile may give a member twice.
+    on the same client, and so does `x |= s` for a set *x*, which `x.update(s)` changes instead;
+    methods (`a.union(b)`) give a `set`. Iteration reads pages of 1000 and may see or miss what
+    others write meanwhile; a set that shrinks meanwhile may give a member twice.
     """
 
     def __init__(

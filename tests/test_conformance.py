@@ -1157,3 +1157,15 @@ def test_there_is_no_public_attribute_but_those_of_the_builtin_and_our_own(kind)
 def test_pickle_is_refused_by_name(redis, kind):
     with pytest.raises(TypeError, match=f"cannot pickle '{TYPES[kind].__name__}' object"):
         pickle.dumps(TYPES[kind](redis=redis))
+
+
+@pytest.mark.parametrize(("kind", "operator"), [(list, "+"), (deque, "+"), (set, "|")])
+def test_builtin_that_is_changed_in_place_by_ours_becomes_another_name(redis, kind, operator):
+    names = {"x": kind("a"), "it": TYPES[kind]("b", redis=redis)}
+    before = names["x"]
+
+    exec(f"x {operator}= it", names)
+
+    assert type(names["x"]) is TYPES[kind]
+    assert names["x"] == kind("ab")
+    assert before == kind("a")
