@@ -11,6 +11,7 @@ from pottery._json import encode_key, encode_keys, find_key, find_keys
 from pottery._plan import Done, Op, nothing, whole
 from pottery._script import Script
 from pottery.base import (
+    MOST_ARGUMENTS,
     START,
     AIOContainer,
     Base,
@@ -207,10 +208,12 @@ class SetPlans(Base, Readable, Generic[T]):
         flags = iter(found)
         return [text is not None and next(flags) for text in texts]
 
-    def _found(self, texts: Sequence[str]) -> Plan[list[bool]]:
-        if not texts:
-            return Done([])
-        return Op(("SMISMEMBER", self.key, *texts), _flags, repeatable=True)
+    def _found(self, texts: Sequence[str]) -> Steps[list[bool]]:
+        flags: list[bool] = []
+        for start in range(0, len(texts), MOST_ARGUMENTS):
+            part = texts[start : start + MOST_ARGUMENTS]
+            flags += yield from Op(("SMISMEMBER", self.key, *part), _flags, repeatable=True)
+        return flags
 
     @operation
     def update(self, *others: Elements[T]) -> Steps[None]:

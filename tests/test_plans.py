@@ -206,6 +206,13 @@ def test_a_member_that_is_an_object_is_an_error_and_one_that_is_an_array_a_tuple
         perform(SetPlans.pop(a_set), b'[{"a": 1}]')
 
 
+def test_more_members_than_one_command_may_carry_are_asked_for_in_parts(a_set):
+    plan = SetPlans.contains_many(a_set, *range(MOST_ARGUMENTS + 1))
+    found, sent = perform(plan, [1] * MOST_ARGUMENTS, [0])
+    assert found == [True] * MOST_ARGUMENTS + [False]
+    assert [len(op.args) for op in sent] == [MOST_ARGUMENTS + 2, 3]
+
+
 # --- HyperLogLogs
 
 
