@@ -34,7 +34,10 @@ end
 if owner then
   if ARGV[3] ~= '0' then
     redis.pcall('ZADD', KEYS[3], time + ARGV[3], ARGV[7])
-    redis.pcall('PEXPIRE', KEYS[3], ARGV[3])
+    -- others may wait for longer; PEXPIRE knows GT only since Redis 7
+    if redis.call('PTTL', KEYS[3]) < tonumber(ARGV[3]) then
+      redis.pcall('PEXPIRE', KEYS[3], ARGV[3])
+    end
   elseif ARGV[7] ~= '' then
     redis.call('ZREM', KEYS[3], ARGV[7])
   end

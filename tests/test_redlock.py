@@ -879,6 +879,21 @@ def test_release_wakes_who_waits(masters):
         waiter.release()
 
 
+def test_release_wakes_who_waits_for_longer_than_another_did(masters):
+    holder = Redlock(key="printer", masters=masters, auto_release_time=60)
+    patient = Redlock(key="printer", masters=masters, retry_delay=30)
+    hasty = Redlock(key="printer", masters=masters, retry_delay=0.01)
+    holder.acquire()
+    thread = threading.Thread(target=lambda: patient.acquire(timeout=20))
+    thread.start()
+    wait_until(lambda: masters[0].exists(f"{KEY}~waiting"))
+    assert not hasty.acquire(timeout=0.05)
+    time.sleep(0.4)
+    holder.release()
+    thread.join(5)
+    assert patient.locked()
+
+
 def test_who_has_heard_of_the_release_gets_the_lock_before_who_released_it(masters):
     for count in (1, 5):
         holder = Redlock(key="printer", masters=masters[:count])
