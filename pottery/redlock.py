@@ -67,6 +67,7 @@ class Waiter:
     def __init__(self) -> None:
         self.name = token_hex(8)
         self.gone = ""  # the token whose release it has heard
+        self.heard_at = 0.0
         self.is_known = False
 
 
@@ -249,11 +250,13 @@ class RedlockPlans(HoldingPlans):
     def _wait(self, waiter: Waiter, refusal: Refusal, left: float) -> Steps[None]:
         """Wait until the lock is released, or may have run out.
 
-        If nobody has it, or only who is *gone* and has not come round all masters yet: a moment.
+        If nobody has it, or only who is just *gone* and has not come round all masters yet: a
+        moment.
         """
         scatter = self._patience if refusal.is_hopeless else _SCATTER
         moment = min(left, uniform(0, scatter))  # noqa: S311 - no secret
-        if refusal.owner in (None, waiter.gone):
+        is_going = refusal.owner == waiter.gone and now() - waiter.heard_at < _RESERVED
+        if refusal.owner is None or is_going:
             yield from Pause(moment)
             return
         # Holders of pottery 3.0 ring no bell.
@@ -265,7 +268,7 @@ class RedlockPlans(HoldingPlans):
         (vote,) = yield from Poll((refusal.bell,), listen, seconds + _GRACE)
         if isinstance(vote, Exception):  # without a bell, as this user may not listen, say
             yield from Pause(seconds if isinstance(vote, ResponseError) else moment)
-        waiter.gone = heard(vote)
+        waiter.gone, waiter.heard_at = heard(vote), now()
 
     def _hold(self, grant: Grant) -> None:
         if self.auto_renew or self.on_lost:

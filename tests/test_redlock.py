@@ -14,6 +14,7 @@ import time
 import unittest
 import weakref
 from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, suppress
 from multiprocessing import get_context
 from pathlib import Path
@@ -36,6 +37,8 @@ from pottery import (
     TooManyExtensions,
     synchronize,
 )
+from pottery._clients import address
+from pottery._lock_scripts import RELEASE
 from pottery.testing import RedisServer
 
 KEY = "redlock:printer"
@@ -626,6 +629,22 @@ def test_waiting_for_a_majority_that_is_gone_is_not_busy(colour, five_servers, m
         sent = masters[4].info("stats")["total_commands_processed"] - before
         assert sent < 300  # those of scripts included
     assert colour.run(colour.lock().acquire(timeout=2))
+
+
+def test_waiting_is_not_busy_for_what_is_released_at_too_few_masters(masters):
+    holder = Redlock(key="printer", masters=masters)
+    holder.acquire()
+    first = sorted(masters, key=lambda client: str(address(client)))[:2]
+    (token,) = set(holders(masters))
+    with ThreadPoolExecutor() as executor:
+        waiting = executor.submit(Redlock(key="printer", masters=masters).acquire, timeout=2)
+        wait_until(lambda: first[0].exists(f"{KEY}~waiting"))
+        before = first[0].info("stats")["total_commands_processed"]
+        keys = [f"{KEY}{name}" for name in ("", "~reserved", "~waiting", "~bell")]
+        for client in first:
+            assert client.eval(RELEASE, 4, *keys, token, "1000", "50") == 1
+        assert waiting.result() is False
+    assert first[0].info("stats")["total_commands_processed"] - before < 300
 
 
 def test_waiting_is_not_busy_for_a_user_who_may_not_hear_the_bell(five_servers, masters):
