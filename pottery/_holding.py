@@ -50,6 +50,10 @@ class Grant:
         self.is_lost = False
         self.is_over = False
 
+    @property
+    def is_released(self) -> bool:
+        return self.is_over and not self.is_lost
+
     def left(self) -> float:
         """Return the seconds of validity left: 0 if the lock is lost, or in a forked process."""
         is_valid = self.process == os.getpid() and not self.is_over

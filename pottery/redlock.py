@@ -301,12 +301,12 @@ class RedlockPlans(HoldingPlans):
         yield from self._let_go(self._current(), raise_on_redis_errors)
 
     def _let_go(self, grant: Grant | None, raises: bool | None = None) -> Steps[None]:
-        if grant is None or grant.process != os.getpid():
+        if grant is None or grant.process != os.getpid() or grant.is_released:
             raise ReleaseUnlockedLock(self.key, self._masters)
-        grant.end(is_lost=grant.is_lost or not grant.left())
         enough = self._settled(is_positive)
         token, asked = grant.token, grant.asked
         try:
+            grant.end(is_lost=grant.is_lost or not grant.left())
             votes = yield from self._released(token, asked, self._masters, enough)
         except BaseException:
             yield from self._released(token, asked, self._masters)

@@ -391,6 +391,25 @@ def test_lock_that_is_released_too_late_is_lost(masters):
     assert lock.lost.is_set()
 
 
+def test_lock_that_is_released_twice_is_not_lost(masters):
+    lock = Redlock(key="printer", masters=masters)
+    with suppress(ReleaseUnlockedLock), lock:
+        lost = lock.lost
+        lock.release()
+    assert not lost.is_set()
+
+
+def test_lock_that_two_threads_release_at_once_is_not_lost(masters):
+    lock = Redlock(key="printer", masters=masters)
+    for _ in range(10):
+        lock.acquire()
+        lost = lock.lost
+        with ThreadPoolExecutor(2) as executor:
+            releases = [executor.submit(lock.release) for _ in range(2)]
+        assert [type(one.exception()) for one in releases].count(ReleaseUnlockedLock) == 1
+        assert not lost.is_set()
+
+
 def test_lock_that_masters_forgot_is_lost_when_it_is_released(masters):
     lock = Redlock(key="printer", masters=masters)
     lock.acquire()
