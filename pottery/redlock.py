@@ -158,7 +158,9 @@ class RedlockPlans(HoldingPlans):
         self, blocking: bool, timeout: float, raises: bool | None = None
     ) -> Steps[Grant | Refusal]:
         deadline = _deadline(blocking, timeout)
-        outcome = yield from self._attempt(self._patience, None, raises)
+        # Who does not wait at all is patient all the same, lest far masters be never heard.
+        patience = self._patience_within(timeout) if timeout > 0 else self._patience
+        outcome = yield from self._attempt(patience, None, raises)
         if isinstance(outcome, Grant) or not blocking:
             return outcome
         if len(self._masters) - len(outcome.failures) < self._majority:
@@ -181,13 +183,15 @@ class RedlockPlans(HoldingPlans):
                 yield from self._wait(waiter, refusal, left)
                 left = deadline - now()
             waiter.is_known = left > 0
-            seconds = min(self._patience, max(left, _LEAST_PATIENCE))
-            outcome = yield from self._attempt(seconds, waiter, raises)
+            outcome = yield from self._attempt(self._patience_within(left), waiter, raises)
             if isinstance(outcome, Grant):
                 waiter.is_known = False
                 return outcome
             refusal = outcome
         return refusal
+
+    def _patience_within(self, left: float) -> float:
+        return min(self._patience, max(left, _LEAST_PATIENCE))
 
     def _attempt(
         self, seconds: float, waiter: Waiter | None, raises: bool | None

@@ -641,6 +641,14 @@ def test_masters_that_hang_are_waited_for_once(colour, five_servers, count):
         assert seconds(lambda: colour.run(lock.acquire(timeout=0.4))) < 0.8
 
 
+def test_masters_that_hang_are_waited_for_no_longer_than_the_caller_will_wait(colour, five_servers):
+    lock = colour.lock(auto_release_time=60)
+    colour.run(lock.acquire())
+    colour.run(lock.release())
+    with stopped(*five_servers[:3]):
+        assert seconds(lambda: colour.run(lock.acquire(timeout=0.05))) < 0.5
+
+
 def test_waiting_for_a_majority_that_is_gone_is_not_busy(colour, five_servers, masters):
     with killed(*five_servers[:3]):
         before = masters[4].info("stats")["total_commands_processed"]
