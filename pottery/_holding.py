@@ -152,8 +152,13 @@ class HoldingPlans(Primitive):
             raise ExtendUnlockedLock(self.key, self._masters)
         if len(grant.extensions) >= self.num_extensions >= 0:
             raise TooManyExtensions(self.key, self._masters)
+        until = grant.until
         grant.extensions.append(None)
-        yield from self._extended(grant, raise_on_redis_errors)
+        try:
+            yield from self._extended(grant, raise_on_redis_errors)
+        finally:
+            if grant.until == until:  # it did not begin anew
+                grant.extensions.pop()
 
     def _extended(self, grant: Grant, raises: bool | None = None) -> Steps[None]:
         began = now()

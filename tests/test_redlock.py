@@ -271,6 +271,18 @@ def test_extensions_are_counted(colour):
     colour.run(lock.extend())
 
 
+def test_extension_that_failed_does_not_count(colour, five_servers):
+    lock = colour.lock(num_extensions=1)
+    colour.run(lock.acquire())
+    with stopped(*five_servers[:3]):
+        for _ in range(2):
+            with pytest.raises(ExtendUnlockedLock):
+                colour.run(lock.extend())
+    colour.run(lock.extend())
+    with pytest.raises(TooManyExtensions):
+        colour.run(lock.extend())
+
+
 def test_extensions_may_be_unlimited(colour):
     lock = colour.lock(num_extensions=-1)
     colour.run(lock.acquire())
