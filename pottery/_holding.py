@@ -14,7 +14,7 @@ from pottery._front import operation
 from pottery._lock_scripts import EXTEND, FENCE, LEFT
 from pottery._plan import Pause
 from pottery._poll import Poll
-from pottery._quorum import Primitive, evaluate, now, number
+from pottery._quorum import MOST, Primitive, evaluate, now, number
 from pottery.exceptions import ExtendUnlockedLock, TooManyExtensions, in_short
 
 if TYPE_CHECKING:
@@ -227,7 +227,10 @@ class HoldingPlans(Primitive):
         """Agree with a majority on a number that is higher than all before."""
         fences = [self._fence_of(vote[1]) for vote in votes if is_granted(vote)]
         while sum(fence < proposal for fence in fences) < self._majority:
-            proposal = max(proposal, *fences) + 1
+            last = max(proposal, *fences)
+            if last >= MOST:
+                raise OverflowError(f"the fencing token was {last}, and none may be above {MOST}")
+            proposal = last + 1
             args = (grant.token, str(proposal), str(FENCE_MS))
             command = evaluate(FENCE, self._keys("fence"), args)
             answers = yield from self._asked(grant, command, _is_fence)

@@ -41,6 +41,9 @@ now: Callable[[], float] = (
     else time.monotonic
 )
 
+# Beyond this, neither Lua nor JavaScript can tell each integer from the next.
+MOST = 2**53 - 1
+
 # Said by a server that may vote again later ...
 _PASSING = (
     BusyLoadingError,

@@ -34,7 +34,7 @@ from uuid import uuid4
 from pottery._front import Async, Sync, operation
 from pottery._plan import Pause
 from pottery._poll import Poll, Unanswered
-from pottery._quorum import Primitive, evaluate, now, number
+from pottery._quorum import MOST, Primitive, evaluate, now, number
 from pottery._together import Bell, Together
 from pottery.exceptions import QuorumNotAchieved
 
@@ -45,8 +45,6 @@ if TYPE_CHECKING:
 
     from pottery._plan import Steps
 
-# Beyond this, neither Lua nor JavaScript can tell each integer from the next.
-_MOST = 2**53 - 1
 # Seconds for which the replies to one question are counted.
 _PATIENCE = 1.0
 # Seconds, by its own clock, after which a master that forgot may learn: those in which older
@@ -346,8 +344,8 @@ class NextIdPlans(Primitive):
 
 
 def _refuse_beyond(ids: range) -> range:
-    if ids[-1] > _MOST:
-        raise OverflowError(f"the last ID is {ids[0] - 1}, and none may be above {_MOST}")
+    if ids[-1] > MOST:
+        raise OverflowError(f"the last ID is {ids[0] - 1}, and none may be above {MOST}")
     return ids
 
 

@@ -555,6 +555,20 @@ def test_fencing_token_is_above_all_that_masters_know(colour, masters):
     assert lock.fencing_token > max(ahead, first)
 
 
+@pytest.mark.parametrize("last", [2**53 - 1, 2**53, 2**70])
+def test_fencing_tokens_end_where_lua_cannot_tell_them_apart(colour, masters, last):
+    for client in masters:
+        client.set(f"{KEY}~fence", last)
+    with pytest.raises(OverflowError, match=f"was {last}, and none may be above 9007199254740991"):
+        colour.run(colour.lock(fencing=True).acquire())
+    assert holders(masters) == [None] * 5
+    for client in masters:
+        client.set(f"{KEY}~fence", 2**53 - 2)
+    lock = colour.lock(fencing=True)
+    assert colour.run(lock.acquire())
+    assert lock.fencing_token == 2**53 - 1
+
+
 def test_fencing_token_is_above_one_of_the_same_microsecond(colour, masters, monkeypatch):
     monkeypatch.setattr(time, "time_ns", lambda: 5_000_000)
     for client in masters:
