@@ -126,10 +126,8 @@ def _ask_one(poll: Poll, line: Line) -> Any:
     finally:
         if not line.unread:
             _put_back(_store(client), line)
-        elif poll.keep and _socket(line):
-            poll.lines[client] = line
-        else:
-            line.connection.disconnect()
+        elif _socket(line):
+            _keep_or_hang_up(client, line, poll)
 
 
 def _quiet_line(client: Any) -> Line | None:
@@ -272,11 +270,8 @@ class _Blocking(Counting):
         for client, line in self.lines.items():
             if not line.unread:
                 _put_back(_store(client), line)
-            elif self.poll.keep:
-                self.poll.lines[client] = line
             else:
-                for one in _store(client).give_up(line, self.poll):
-                    one.connection.disconnect()
+                _keep_or_hang_up(client, line, self.poll)
         if self.dialling:
             self.dialling.leave()
         if self.broken and self.poll.insist:
@@ -286,6 +281,15 @@ class _Blocking(Counting):
 def _put_back(store: Store, line: Line) -> None:
     if not store.put_back(line):
         line.connection.disconnect()
+
+
+def _keep_or_hang_up(client: Any, line: Line, poll: Poll) -> None:
+    """Keep a line whose replies have not come for who follows, or else hang up."""
+    if poll.keep:
+        poll.lines[client] = line
+        return
+    for one in _store(client).give_up(line, poll):
+        one.connection.disconnect()
 
 
 class _Dialling:

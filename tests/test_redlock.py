@@ -643,6 +643,20 @@ def test_lock_is_given_back_by_tls_at_a_master_that_hung(kind, tmp_path):
         wait_until(lambda: colour.rest(0.01) or holders(clients) == [None] * 3)
 
 
+@pytest.mark.parametrize("kind", [Blocking, Awaiting])
+def test_lock_is_given_back_by_tls_at_the_only_master_that_hung(kind, tmp_path):
+    with server_with_tls(certified(tmp_path)) as server, opened(kind, [server]) as colour:
+        lock = colour.lock()
+        colour.run(lock.acquire())
+        with stopped(server):
+            for _ in range(2):
+                with pytest.raises(ExtendUnlockedLock):
+                    colour.run(lock.extend())
+            colour.run(lock.release())
+        with server.client() as client:
+            wait_until(lambda: colour.rest(0.01) or holders([client]) == [None])
+
+
 @pytest.mark.parametrize("fault", [killed, stopped])
 def test_majority_that_is_gone_is_told_in_time(colour, five_servers, fault):
     with fault(*five_servers[:3]):
