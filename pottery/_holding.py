@@ -39,6 +39,8 @@ class Watch(NamedTuple):
 class Grant:
     """One time of holding a lock."""
 
+    watch: Watch | None = None
+
     def __init__(self, token: str, until: float, asked: Poll) -> None:
         self.token = token
         self.until = until
@@ -46,7 +48,6 @@ class Grant:
         self.process = os.getpid()
         self.fencing_token: int | None = None
         self.extensions: list[None] = []  # one for each time that it was extended by hand
-        self.watch: Watch | None = None
         self.is_lost = False
         self.is_over = False
 
@@ -216,12 +217,16 @@ class HoldingPlans(Primitive):
                 _logger.exception("on_lost of %r failed", self)
 
     def _watch(self, grant: Grant) -> Watch:
-        if grant.watch is None:
-            grant.watch = Watch(self._signal(), self._signal())
+        if grant.watch:
+            return grant.watch
+        mine = Watch(self._signal(), self._signal())
+        # In one step, as another thread may come here at the same time.
+        watch: Watch = vars(grant).setdefault("watch", mine)
+        if watch is mine:
             grant.signal()  # what was before
             if not grant.is_over:
                 self._begin(_watching(ref(self), grant))
-        return grant.watch
+        return watch
 
     def _fence_in(self, grant: Grant, votes: Sequence[Any], proposal: int) -> Steps[None]:
         """Agree with a majority on a number that is higher than all before."""

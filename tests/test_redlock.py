@@ -471,6 +471,22 @@ def test_lock_renews_itself_until_it_is_released(colour, masters):
     assert holders(masters) == [None] * 5
 
 
+class Unhurried(Redlock):
+    """Takes so long to make its events that other threads come meanwhile."""
+
+    delays = itertools.count()
+
+    def _signal(self):
+        time.sleep(0.01 * next(self.delays))
+        return threading.Event()
+
+
+def test_threads_that_ask_for_the_event_at_once_get_the_same_one(masters):
+    with Unhurried(key="printer", masters=masters) as lock, ThreadPoolExecutor(4) as executor:
+        found = list(executor.map(lambda _: lock.lost, range(4)))
+    assert len(set(found)) == 1
+
+
 def test_renewal_notices_that_the_lock_is_lost(masters):
     calls = []
     options = {"auto_release_time": 0.6, "auto_renew": True, "on_lost": calls.append}
