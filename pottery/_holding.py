@@ -280,13 +280,18 @@ class HoldingPlans(Primitive):
 
 def _watching(lock: Callable[[], Any], grant: Grant) -> Steps[None]:
     """Extend the lease, if so asked, until the lock is released or forgotten; tell of its loss."""
+    least = 0.0
     while left := grant.left():
         holder = lock()
         if holder is None:
             return
-        step = holder.auto_release_time / 3 if holder.auto_renew else left
+        seconds, third = left, holder.auto_release_time / 3
+        if holder.auto_renew:
+            # When a third is over: if this thread or event loop was away until then, that is now.
+            seconds = max(left - 2 * third, least)
+            least = third / 4  # between tries that fail
         del holder  # so that a lock that is forgotten is not kept alive
-        yield from Pause(min(step, left), until=grant.watch.over if grant.watch else None)
+        yield from Pause(min(seconds, left), until=grant.watch.over if grant.watch else None)
         holder = lock()
         if holder and holder.auto_renew and grant.left():
             yield from holder._renewed(grant)

@@ -471,6 +471,30 @@ def test_lock_renews_itself_until_it_is_released(colour, masters):
     assert holders(masters) == [None] * 5
 
 
+def test_lock_is_renewed_at_once_by_an_event_loop_that_was_busy(five_servers):
+    async def main():
+        clients = [asynchronous.Redis.from_url(server.url) for server in five_servers]
+        lock = AIORedlock(key="busy", masters=clients, auto_release_time=0.9, auto_renew=True)
+        await lock.acquire()
+        time.sleep(0.6)  # noqa: ASYNC251 - the work of other tasks
+        await asyncio.sleep(0.6)
+        assert await lock.locked()
+        await lock.release()
+        await close(*clients)
+
+    asyncio.run(main())
+
+
+def test_renewal_that_failed_is_tried_again_while_time_is_left(colour, five_servers):
+    lock = colour.lock(auto_release_time=3, auto_renew=True)
+    colour.run(lock.acquire())
+    with stopped(*five_servers[:3]):
+        colour.rest(2.4)
+    colour.rest(1)
+    assert colour.run(lock.locked())
+    colour.run(lock.release())
+
+
 class Unhurried(Redlock):
     """Takes so long to make its events that other threads come meanwhile."""
 
