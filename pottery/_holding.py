@@ -121,10 +121,19 @@ class HoldingPlans(Primitive):
 
         O(1); 1 round trip; atomic.
         """
-        question = Poll(self._masters, ("GET", self.key), self._patience)
+        question = Poll(
+            self._masters, ("GET", self.key), self._patience, enough=self._is_owner_known
+        )
         votes = yield from self._insistently(lambda: question)
         self._failures(votes)
         return self._elected(vote for vote in votes if isinstance(vote, bytes))
+
+    def _is_owner_known(self, votes: Sequence[Any]) -> bool:
+        """Return whether one owner has a majority, or none can get it any more."""
+        owners = Counter(vote for vote in votes if isinstance(vote, bytes))
+        most = max(owners.values(), default=0)
+        still_open = sum(isinstance(vote, Exception) for vote in votes)
+        return most >= self._majority or most + still_open < self._majority
 
     @property
     def fencing_token(self) -> int | None:

@@ -849,6 +849,16 @@ def test_scripts_that_servers_forget_change_nothing(colour, masters):
     assert holders(masters) == [None] * 5
 
 
+def test_owner_is_told_at_once_though_a_minority_hangs(colour, five_servers):
+    lock = colour.lock(auto_release_time=60)
+    colour.run(lock.owner())
+    with stopped(*five_servers[:2]):
+        assert seconds(lambda: colour.run(lock.owner())) < 0.5
+        colour.run(lock.acquire())
+        assert seconds(lambda: colour.run(lock.owner())) < 0.5
+        assert colour.run(lock.owner())
+
+
 def test_master_that_is_just_up_has_no_vote_with_delayed_restart(colour, five_servers):
     patient = colour.lock(delayed_restart=True, auto_release_time=3)
     with killed(*five_servers[:3]):
