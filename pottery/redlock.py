@@ -213,11 +213,11 @@ class RedlockPlans(HoldingPlans):
                 self._hold(grant)
                 return grant
             refusal = self._refusal(votes, failures)
+            yield from self._give_back(token, asked, votes)
         except BaseException:
             grant.end(is_lost=False)
             yield from self._give_back(token, asked, votes)
             raise
-        yield from self._give_back(token, asked, votes)
         return refusal
 
     def _request(self, token: str, waiter: Waiter | None, proposal: int) -> tuple[Argument, ...]:

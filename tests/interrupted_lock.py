@@ -76,6 +76,12 @@ def main(urls):
         with suppress(ReleaseUnlockedLock):
             interrupts += interrupted(use)
         left += is_left_behind(masters, lock)
+        for master in masters[:3]:
+            master.set(lock.key, "somebody")
+        interrupts += interrupted(lambda: lock.acquire(blocking=False))
+        for master in masters[:3]:
+            master.delete(lock.key)
+        left += is_left_behind(masters, lock)
     signal.setitimer(signal.ITIMER_REAL, 0)
     sys.stdout.write(f"{interrupts} {wrong} {left}\n")
 
