@@ -58,6 +58,7 @@ _TOKEN_BYTES = 20
 _SILENCE = 0.2
 # Seconds, at most, before contenders that each got a part of the masters try again.
 _SCATTER = 0.01
+_SHORTEST = 0.003  # of a lease, from which something is left after drift
 _LONGEST = (2**63 - 1) // 10**9  # as threading.TIMEOUT_MAX
 
 
@@ -118,7 +119,7 @@ class RedlockPlans(HoldingPlans):
         O(1); 0 round trips; atomic.
         """
         super().__init__(key, masters, raise_on_redis_errors=raise_on_redis_errors)
-        self.auto_release_time = _positive("auto_release_time", auto_release_time)
+        self.auto_release_time = _positive("auto_release_time", auto_release_time, _SHORTEST)
         self.num_extensions = _count("num_extensions", num_extensions)
         _deadline(context_manager_blocking, context_manager_timeout)
         self.context_manager_blocking = context_manager_blocking
@@ -372,11 +373,11 @@ class RedlockPlans(HoldingPlans):
         return self._current()
 
 
-def _positive(name: str, value: Any) -> float:
+def _positive(name: str, value: Any, least: float = 0.001) -> float:
     if not isinstance(value, (int, float)):
         raise TypeError(f"{name} must be a number of seconds, not {type(value).__name__}")
-    if not 0.001 <= value <= _LONGEST:
-        raise ValueError(f"{name} must be at least a millisecond, in seconds, not {value!r}")
+    if not least <= value <= _LONGEST:
+        raise ValueError(f"{name} must be at least {least}, in seconds, not {value!r}")
     return value
 
 

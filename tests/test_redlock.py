@@ -209,6 +209,7 @@ def test_arguments_of_acquire_are_checked_as_those_of_threading_lock(colour, arg
     [
         ({"auto_release_time": 0}, ValueError),
         ({"auto_release_time": -1}, ValueError),
+        ({"auto_release_time": 0.002}, ValueError),
         ({"auto_release_time": float("nan")}, ValueError),
         ({"auto_release_time": "10"}, TypeError),
         ({"num_extensions": -2}, ValueError),
@@ -223,6 +224,10 @@ def test_arguments_of_acquire_are_checked_as_those_of_threading_lock(colour, arg
 def test_bad_options_are_refused_at_construction(colour, options, error):
     with pytest.raises(error):
         colour.lock(**options)
+
+
+def test_shortest_lease_can_be_had(masters):
+    assert Redlock(key="printer", masters=masters[:1], auto_release_time=0.003).acquire(timeout=5)
 
 
 def test_coroutine_function_cannot_be_called_back(colour):
