@@ -64,20 +64,20 @@ RELEASE = (
 -- KEYS[1] lock, [2] for whom it is reserved, [3] waiters, [4] bell; ARGV[1] token, [2] ms that the
 -- bell sounds, [3] ms that the lock is reserved for who hears it, or 0 for no bell; returns whether
 -- the lock was its
-if redis.call('GET', KEYS[1]) ~= ARGV[1] then return 0 end
-redis.call('DEL', KEYS[1])
-if ARGV[3] == '0' or redis.call('EXISTS', KEYS[3]) == 0 then return 1 end
+local was_its = redis.call('GET', KEYS[1]) == ARGV[1] and redis.call('DEL', KEYS[1]) or 0
+if ARGV[3] == '0' or redis.call('EXISTS', KEYS[3]) == 0 then return was_its end
 """
     + _CLOCK
     + """
 redis.call('ZREMRANGEBYSCORE', KEYS[3], '-inf', time)
 if redis.call('ZCARD', KEYS[3]) > 0 then
-  redis.call('SET', KEYS[2], ARGV[1], 'PX', ARGV[3])
+  if was_its == 1 then redis.call('SET', KEYS[2], ARGV[1], 'PX', ARGV[3]) end
+  -- even if the lock was not its here: who waits may listen to this bell alone
   redis.call('DEL', KEYS[4])
   redis.call('RPUSH', KEYS[4], ARGV[1])
   redis.call('PEXPIRE', KEYS[4], ARGV[2])
 end
-return 1
+return was_its
 """
 )
 LEFT = """

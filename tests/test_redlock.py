@@ -1035,6 +1035,23 @@ def test_release_wakes_who_waits_for_longer_than_another_did(masters):
     assert patient.locked()
 
 
+@pytest.mark.parametrize("other", [None, "somebody"])
+def test_release_wakes_who_waits_at_a_master_that_it_was_not_held_at(masters, other):
+    holder = Redlock(key="printer", masters=masters, auto_release_time=60)
+    waiter = Redlock(key="printer", masters=masters, retry_delay=30)
+    holder.acquire()
+    thread = threading.Thread(target=lambda: waiter.acquire(timeout=20))
+    thread.start()
+    first = min(masters, key=lambda client: str(address(client)))
+    wait_until(lambda: first.info("clients")["blocked_clients"])
+    first.delete(KEY)
+    if other:
+        first.set(KEY, other, px=60_000)
+    holder.release()
+    thread.join(5)
+    assert waiter.locked()
+
+
 def test_who_has_heard_of_the_release_gets_the_lock_before_who_released_it(masters):
     for count in (1, 5):
         holder = Redlock(key="printer", masters=masters[:count])
