@@ -47,6 +47,7 @@ class Grant:
         self.asked = asked  # the last poll, with the lines of masters that have not answered it yet
         self.process = os.getpid()
         self.fencing_token: int | None = None
+        self.waiter = ""  # as who it was waited for; a minority of masters may know of that still
         self.extensions: list[None] = []  # one for each time that it was extended by hand
         self.is_lost = False
         self.is_over = False

@@ -62,9 +62,10 @@ return redis.call('PEXPIRE', KEYS[1], ARGV[2])
 RELEASE = (
     """
 -- KEYS[1] lock, [2] for whom it is reserved, [3] waiters, [4] bell; ARGV[1] token, [2] ms that the
--- bell sounds, [3] ms that the lock is reserved for who hears it, or 0 for no bell; returns whether
--- the lock was its
+-- bell sounds, [3] ms that the lock is reserved for who hears it, or 0 for no bell, [4] name of the
+-- waiter that the owner has been, if any; returns whether the lock was its
 local was_its = redis.call('GET', KEYS[1]) == ARGV[1] and redis.call('DEL', KEYS[1]) or 0
+if ARGV[4] then redis.pcall('ZREM', KEYS[3], ARGV[4]) end
 if ARGV[3] == '0' or redis.call('EXISTS', KEYS[3]) == 0 then return was_its end
 """
     + _CLOCK

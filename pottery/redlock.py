@@ -187,6 +187,7 @@ class RedlockPlans(HoldingPlans):
             outcome = yield from self._attempt(self._patience_within(left), waiter, raises)
             if isinstance(outcome, Grant):
                 waiter.is_known = False
+                outcome.waiter = waiter.name
                 return outcome
             refusal = outcome
         return refusal
@@ -309,12 +310,12 @@ class RedlockPlans(HoldingPlans):
         if grant is None or grant.process != os.getpid() or grant.is_released:
             raise ReleaseUnlockedLock(self.key, self._masters)
         enough = self._settled(is_positive)
-        token, asked = grant.token, grant.asked
+        token, asked, waiter = grant.token, grant.asked, grant.waiter
         try:
             grant.end(is_lost=grant.is_lost or not grant.left())
-            votes = yield from self._released(token, asked, self._masters, enough)
+            votes = yield from self._released(token, asked, self._masters, enough, waiter=waiter)
         except BaseException:
-            yield from self._released(token, asked, self._masters)
+            yield from self._released(token, asked, self._masters, waiter=waiter)
             raise
         finally:
             with suppress(ValueError):
@@ -326,7 +327,7 @@ class RedlockPlans(HoldingPlans):
         if is_denied:
             raise ReleaseUnlockedLock(self.key, self._masters, failures)
 
-    def _released(
+    def _released(  # noqa: PLR0913 - each is a word of the request
         self,
         token: str,
         asked: Poll,
@@ -334,10 +335,12 @@ class RedlockPlans(HoldingPlans):
         enough: Callable[[Sequence[Any]], bool] | None = None,
         *,
         rings: bool = True,
+        waiter: str = "",
     ) -> Poll:
         keys = self._keys("reserved", "waiting", "bell")
         reserved = ms(_RESERVED) if rings else "0"
-        command = evaluate(RELEASE, keys, (token, ms(self.retry_delay), reserved))
+        args = (token, ms(self.retry_delay), reserved, *([waiter] if waiter else ()))
+        command = evaluate(RELEASE, keys, args)
         # The bell rings at the first master; until then the others should have let go as well.
         masters = masters[::-1]
         # What is sent is run, whether or not the caller waits for it.

@@ -1079,6 +1079,21 @@ def test_nothing_is_kept_for_waiters_who_have_left(colour):
     assert colour.run(holder.acquire(blocking=False)) is True
 
 
+def test_nothing_is_kept_for_a_waiter_that_got_the_lock_at_a_majority(masters):
+    holder = Redlock(key="printer", masters=masters)
+    waiter = Redlock(key="printer", masters=masters)
+    holder.acquire()
+    for client in masters[:2]:
+        client.set(KEY, "somebody")  # and goes on having it there
+    with ThreadPoolExecutor() as executor:
+        waiting = executor.submit(waiter.acquire, timeout=20)
+        wait_until(lambda: all(client.exists(f"{KEY}~waiting") for client in masters))
+        holder.release()
+        assert waiting.result()
+    waiter.release()
+    assert not any(client.exists(f"{KEY}~waiting") for client in masters)
+
+
 def test_waiter_that_was_cancelled_is_forgotten(five_servers, masters):
     async def main():
         clients = [asynchronous.Redis.from_url(server.url) for server in five_servers]
