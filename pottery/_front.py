@@ -52,7 +52,6 @@ from redis.exceptions import (
     BusyLoadingError,
     ClusterDownError,
     MovedError,
-    ReadOnlyError,
     RedisError,
     ResponseError,
     TryAgainError,
@@ -91,8 +90,11 @@ _TASKS: set[asyncio.Task[Any]] = set()
 
 # What the server says, so that it is known what happened ...
 _ANSWERS = (ResponseError, AuthenticationError, BusyLoadingError)
-# ... and of it what it says instead of running the command.
+# ... and of it what it says for now, instead of running the command ...
 _REFUSALS = (BusyLoadingError, TryAgainError, ClusterDownError)
+# ... the last being of connections found by Sentinel, in place of the READONLY of a master that is
+# one no more. (Its context would not do: that may be an error which the caller is handling.)
+_REFUSING = ("BUSY ", "The previous master is now a slave")
 _PIPELINES = (Pipeline, AsyncPipeline, ClusterPipeline)
 # Seconds before each further attempt, None after the last. Every attempt connects first, and that
 # as patiently as the client is configured to.
@@ -201,16 +203,11 @@ def _inherited(cls: type) -> list[tuple[str, object]]:
 
 
 def _was_refused(error: Exception) -> bool:
-    # A connection found by Sentinel turns READONLY, from a master that is one no more, into this.
-    return isinstance(error, _REFUSALS) or isinstance(error.__context__, ReadOnlyError)
+    return isinstance(error, _REFUSALS) or str(error).startswith(_REFUSING)
 
 
 def _may_be_sent_again(op: Op[Any], error: Exception) -> bool:
-    if _was_refused(error):
-        return True
-    if isinstance(error, _ANSWERS):
-        return str(error).startswith("BUSY ")
-    return op.repeatable
+    return _was_refused(error) or (op.repeatable and not isinstance(error, _ANSWERS))
 
 
 class Sync(Front):

@@ -18,7 +18,7 @@ from redis import asyncio as asynchronous
 from redis.asyncio.retry import Retry as AsyncRetry
 from redis.backoff import NoBackoff
 from redis.exceptions import ConnectionError as RedisConnectionError
-from redis.exceptions import NoPermissionError, ResponseError
+from redis.exceptions import NoPermissionError, ReadOnlyError, ResponseError
 from redis.retry import Retry
 
 from pottery import (
@@ -74,6 +74,19 @@ def test_pop_whose_reply_was_lost_takes_one_element_and_says_so(redis, lossy, pr
         numbers.pop()
 
     assert redis.llen("l") == 2
+
+
+def test_push_is_not_sent_again_by_who_handles_another_error(redis, lossy, proxy):
+    deque = RedisDeque(redis=lossy, key="d")
+    proxy.drop_reply()
+
+    try:
+        redis.eval("return redis.error_reply('READONLY x')", 0)
+    except ReadOnlyError:
+        with pytest.raises(OutcomeUnknown):
+            deque.append("a")
+
+    assert redis.llen("d") == 1
 
 
 def test_script_that_writes_is_not_sent_again(redis, lossy, proxy):
