@@ -48,10 +48,13 @@ from redis.asyncio.client import Pipeline as AsyncPipeline
 from redis.client import Pipeline
 from redis.cluster import ClusterPipeline
 from redis.exceptions import (
+    AskError,
     AuthenticationError,
     BusyLoadingError,
     ClusterDownError,
     MovedError,
+    OutOfMemoryError,
+    ReadOnlyError,
     RedisError,
     ResponseError,
     TryAgainError,
@@ -95,6 +98,8 @@ _REFUSALS = (BusyLoadingError, TryAgainError, ClusterDownError)
 # ... the last being of connections found by Sentinel, in place of the READONLY of a master that is
 # one no more. (Its context would not do: that may be an error which the caller is handling.)
 _REFUSING = ("BUSY ", "The previous master is now a slave")
+# What else a server may say to a command although it ran the same one a moment ago.
+_PASSING = (AskError, OutOfMemoryError, ReadOnlyError)
 _PIPELINES = (Pipeline, AsyncPipeline, ClusterPipeline)
 # Seconds before each further attempt, None after the last. Every attempt connects first, and that
 # as patiently as the client is configured to.
@@ -182,9 +187,12 @@ class Front:
             raise TypeError(wrong_client(cls._name(), wanted, client))
         return client
 
-    def _failure(self, op: Op[Any], error: Exception, *, is_sent: bool = True) -> Exception:
-        """Return what to raise when *error* came instead of the reply to *op*."""
-        if not is_sent or not op.writes or isinstance(error, _ANSWERS) or _was_refused(error):
+    def _failure(self, op: Op[Any], error: Exception, *, in_doubt: bool) -> Exception:
+        """Return what to raise when *error* came instead of the reply to *op*.
+
+        *in_doubt* says whether *op*, now or before, was sent and not answered.
+        """
+        if not in_doubt or not op.writes or _is_settled_by(error):
             return self._explained(error)
         unknown = OutcomeUnknown(self.redis, self.key, str(op.args[0]))
         unknown.__cause__ = error
@@ -206,8 +214,18 @@ def _was_refused(error: Exception) -> bool:
     return isinstance(error, _REFUSALS) or str(error).startswith(_REFUSING)
 
 
+def _is_answer(error: Exception) -> bool:
+    return isinstance(error, _ANSWERS) or _was_refused(error)
+
+
+def _is_settled_by(error: Exception) -> bool:
+    """Return whether *error* is what a command would have got, too, whose reply was lost."""
+    is_passing = isinstance(error, _PASSING) or _was_refused(error)
+    return isinstance(error, ResponseError) and not is_passing
+
+
 def _may_be_sent_again(op: Op[Any], error: Exception) -> bool:
-    return _was_refused(error) or (op.repeatable and not isinstance(error, _ANSWERS))
+    return _was_refused(error) or (op.repeatable and not _is_answer(error))
 
 
 class Sync(Front):
@@ -267,13 +285,12 @@ class Sync(Front):
         client = self.redis if op.client is None else op.client
         if is_cluster(client):
             return self._send_around(client, op)
-        is_sent = False
+        in_doubt = False
         for pause in _PAUSES:
             try:
                 connection = self._lease(client.connection_pool)
             except FAILURES as error:
-                raise self._failure(op, error, is_sent=is_sent)  # noqa: B904 - as below
-            is_sent = True
+                raise self._failure(op, error, in_doubt=in_doubt)  # noqa: B904 - as below
             try:
                 if op.cursor is not None:
                     op.cursor.note(connection)
@@ -282,8 +299,10 @@ class Sync(Front):
             except FAILURES as error:
                 if not isinstance(error, ResponseError):
                     connection.disconnect()
+                in_doubt |= not _is_answer(error)
                 if pause is None or not _may_be_sent_again(op, error):
-                    raise self._failure(op, error)  # noqa: B904 - sets the cause where there is one
+                    # It sets the cause itself, where there is one.
+                    raise self._failure(op, error, in_doubt=in_doubt)  # noqa: B904
             except BaseException:
                 connection.disconnect()
                 raise
@@ -298,14 +317,15 @@ class Sync(Front):
 
     def _send_around(self, client: Any, op: Op[Any]) -> Any:
         """Send *op* to the server of a cluster that has its key, wherever that may have gone."""
-        route = Route(client, op.args, _PAUSES)
+        route, in_doubt = Route(client, op.args, _PAUSES), False
         while True:
             try:
                 return self._exchange(route, op)
             except FAILURES as error:
+                in_doubt |= route.is_sent and not _is_answer(error)
                 pause = route.pause(error, repeatable=_may_be_sent_again(op, error))
                 if pause is None:
-                    raise self._failure(op, error, is_sent=route.is_sent)  # noqa: B904
+                    raise self._failure(op, error, in_doubt=in_doubt)  # noqa: B904
             sleep(pause)
             try:
                 with suppress(Exception):  # nobody may know just now
@@ -478,13 +498,12 @@ class Async(Front):
         client = self.redis if op.client is None else op.client
         if is_cluster(client):
             return await self._send_around(client, op)
-        is_sent = False
+        in_doubt = False
         for pause in _PAUSES:
             try:
                 connection = await self._lease(client.connection_pool)
             except FAILURES as error:
-                raise self._failure(op, error, is_sent=is_sent)  # noqa: B904 - as below
-            is_sent = True
+                raise self._failure(op, error, in_doubt=in_doubt)  # noqa: B904 - as below
             try:
                 if op.cursor is not None:
                     op.cursor.note(connection)
@@ -493,8 +512,10 @@ class Async(Front):
             except FAILURES as error:
                 if not isinstance(error, ResponseError):
                     await hang_up(connection)
+                in_doubt |= not _is_answer(error)
                 if pause is None or not _may_be_sent_again(op, error):
-                    raise self._failure(op, error)  # noqa: B904 - sets the cause where there is one
+                    # It sets the cause itself, where there is one.
+                    raise self._failure(op, error, in_doubt=in_doubt)  # noqa: B904
             except BaseException:
                 await hang_up(connection)
                 raise
@@ -505,16 +526,17 @@ class Async(Front):
 
     async def _send_around(self, client: Any, op: Op[Any]) -> Any:
         """Send *op* to the server of a cluster that has its key, wherever that may have gone."""
-        route = Route(client, op.args, _PAUSES)
+        route, in_doubt = Route(client, op.args, _PAUSES), False
         while True:
             try:
                 move_to_this_loop(nodes_of(client))
                 await ready(client)
                 return await self._exchange(route, op)
             except FAILURES as error:
+                in_doubt |= route.is_sent and not _is_answer(error)
                 pause = route.pause(error, repeatable=_may_be_sent_again(op, error))
                 if pause is None:
-                    raise self._failure(op, error, is_sent=route.is_sent)  # noqa: B904
+                    raise self._failure(op, error, in_doubt=in_doubt)  # noqa: B904
             await asyncio.sleep(pause)
             with suppress(Exception):  # nobody may know just now
                 await done(route.refresh())

@@ -96,8 +96,8 @@ class OutcomeUnknown(PotteryError, RedisConnectionError):
     """The connection was lost after *command* was sent and before its reply came.
 
     The command ran once or not at all. It was not sent again, since a second run would change the
-    result; or it was, where that is as good as one run, and still no reply came. Look at the
-    container, then decide. The error of the connection is the `__cause__`.
+    result; or it was, in vain, where that is as good as one run. Look at the container, then
+    decide. The last error is the `__cause__`.
     """
 
     def __init__(self, redis: Any, key: str | bytes | None, command: str) -> None:

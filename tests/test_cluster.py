@@ -12,6 +12,7 @@ import threading
 import time
 import weakref
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -485,19 +486,21 @@ async def write_awaiting(cluster, over, done):
 # --- lost connections
 
 
+def behind(proxies, address):
+    host, port = address
+    return host, proxies[port].port if port in proxies else port
+
+
 @pytest.fixture
 def lossy(cluster):
     """A client, and the proxies in front of its nodes, which can lose replies."""
     with ExitStack() as stack:
         proxies = {node.port: stack.enter_context(node.proxy()) for node in cluster.nodes}
 
-        def remap(address):
-            host, port = address
-            return host, proxies[port].port if port in proxies else port
-
         first = cluster.nodes[0]
         startup = [ClusterNode(first.host, proxies[first.port].port)]
-        client = stack.enter_context(RedisCluster(startup_nodes=startup, address_remap=remap))
+        options = {"startup_nodes": startup, "address_remap": partial(behind, proxies)}
+        client = stack.enter_context(RedisCluster(**options))
         client.flushall(target_nodes="primaries")
         node = client.get_node_from_key("l")
         yield client, next(proxy for proxy in proxies.values() if proxy.port == node.port)
@@ -545,6 +548,29 @@ def test_pool_that_has_lent_everything_is_told_at_once(cluster):
         await close_wholly(client)
 
     asyncio.run(check())
+
+
+def test_harmless_write_that_cannot_be_sent_again_says_that_it_may_have_run(loop):
+    with ClusterServer() as cluster, ExitStack() as stack:
+        proxies = {node.port: stack.enter_context(node.proxy()) for node in cluster.nodes}
+        startup, remap = cluster.nodes[0], partial(behind, proxies)
+        at = startup.host, proxies[startup.port].port
+        client = RedisCluster(startup_nodes=[ClusterNode(*at)], address_remap=remap)
+        aio = asynchronous.RedisCluster(startup_nodes=[AsyncClusterNode(*at)], address_remap=remap)
+        port = client.get_node_from_key("s").port
+        (number,) = (n for n in range(3) if proxies[cluster.nodes[n].port].port == port)
+        blocking, awaited = RedisSet(redis=client, key="s"), AIORedisSet(redis=aio, key="s")
+        for write in (lambda: blocking.add(1), lambda: loop.wait(awaited.add(1))):
+            keep_trying(write)
+            proxies[cluster.nodes[number].port].swallow_reply()
+            end = threading.Timer(0.1, cluster.kill, [number])
+            end.start()
+            with pytest.raises(OutcomeUnknown):
+                write()
+            end.join()
+            cluster.start()
+        client.close()
+        loop.wait(close(aio))
 
 
 # --- servers that come and go

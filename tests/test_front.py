@@ -169,6 +169,23 @@ def test_harmless_write_that_cannot_be_sent_again_says_that_it_may_have_run(writ
         end.join()
 
 
+def test_harmless_write_that_was_refused_when_sent_again_says_that_it_may_have_run(write):
+    with RedisServer() as server, FaultyProxy(server.url) as proxy, proxy.client() as client:
+        client.ping()
+        proxy.swallow_reply()
+
+        def demote():
+            with server.client() as other:
+                other.replicaof("127.0.0.1", 1)
+            proxy.cut()
+
+        end = threading.Timer(0.1, demote)
+        end.start()
+        with pytest.raises(OutcomeUnknown):
+            write(client)
+        end.join()
+
+
 def test_harmless_write_that_was_never_sent_says_that_nothing_was_changed(write):
     nobody = Redis(port=1, retry=Retry(NoBackoff(), 0))
     with pytest.raises(RedisConnectionError) as caught:

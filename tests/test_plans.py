@@ -14,6 +14,7 @@ from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from pottery import base
 from pottery import list as list_module
+from pottery._front import _is_answer
 from pottery._plan import Done, Op, at, nothing, same, whole
 from pottery._script import Script
 from pottery.base import CREATE, MOST_ARGUMENTS, PAGE, WHOLE
@@ -680,9 +681,13 @@ def test_a_count_that_changed_meanwhile_is_read_again(a_counter):
 # --- failures: the answer of the server, or none
 
 
+def failure_of(container, step, error):
+    return container._failure(step, error, in_doubt=not _is_answer(error))
+
+
 @pytest.mark.parametrize("error", [RedisConnectionError("lost"), RedisTimeoutError(), OSError()])
 def test_a_lost_reply_to_a_write_leaves_its_outcome_unknown(a_list, error):
-    failure = a_list._failure(ListPlans.append(a_list, 1), error)
+    failure = failure_of(a_list, ListPlans.append(a_list, 1), error)
 
     assert isinstance(failure, OutcomeUnknown)
     assert isinstance(failure, RedisConnectionError)
@@ -693,13 +698,13 @@ def test_a_lost_reply_to_a_write_leaves_its_outcome_unknown(a_list, error):
 def test_a_lost_reply_to_what_may_be_repeated_is_the_error_of_the_connection(a_set):
     error = RedisConnectionError("lost")
 
-    assert a_set._failure(SetPlans._size(a_set), error) is error
-    assert isinstance(a_set._failure(SetPlans.add(a_set, 1), error), OutcomeUnknown)
+    assert failure_of(a_set, SetPlans._size(a_set), error) is error
+    assert isinstance(failure_of(a_set, SetPlans.add(a_set, 1), error), OutcomeUnknown)
 
 
 @pytest.mark.parametrize("error", [ResponseError("OOM"), NoScriptError(), BusyLoadingError()])
 def test_an_answer_of_the_server_is_never_unknown(a_list, error):
-    assert a_list._failure(ListPlans.append(a_list, 1), error) is error
+    assert failure_of(a_list, ListPlans.append(a_list, 1), error) is error
 
 
 # --- fronts
