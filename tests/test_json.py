@@ -65,6 +65,16 @@ class Thing:
         return "a thing"
 
 
+class Model:
+    def to_dict(self) -> dict[str, int]:
+        return {"a": 1}
+
+
+class Frozen(dict):
+    def __hash__(self) -> int:
+        return 1
+
+
 class Shout(str):
     __slots__ = ()
 
@@ -313,6 +323,20 @@ def test_what_json_cannot_spell_is_no_key_and_is_never_found(value):
         encode_key(value)
 
     assert find_key(value) is None
+
+
+@pytest.mark.parametrize("value", [Model(), Frozen(a=1), (1, Model()), ((Frozen(),),)], ids=repr)
+def test_what_would_come_back_as_a_dict_is_no_key_and_is_never_found(value):
+    hash(value)
+    with pytest.raises(TypeError, match="unhashable type: 'dict'"):
+        encode_key(value)
+
+    assert find_key(value) is None
+    assert find_keys(["a", value]) == ['"a"', None]
+
+
+def test_keys_may_have_braces_in_their_texts():
+    assert encode_key(("{", Shout("{}"))) == '["{", "{}"]'
 
 
 def test_freeze_makes_tuples_of_arrays_at_any_depth():
