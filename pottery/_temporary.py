@@ -98,7 +98,7 @@ def _abandon(key: str) -> None:
 
 
 def _unlink_all() -> None:
-    for client, abandoned in ABANDONED.items():
+    for client, abandoned in list(ABANDONED.items()):  # threads may go on, and change it
         unlink_briefly(client, [*abandoned, *_in_use_at(abandoned)])
 
 

@@ -358,9 +358,18 @@ sys.stdin.readline()
 """
 
 
-def start_program(url):
-    command = [sys.executable, "-c", PROGRAM, url]
-    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
+THREAD = """
+import threading
+def make_clients():
+    while True:
+        RedisSet(redis=Redis.from_url(sys.argv[1]))
+threading.Thread(target=make_clients, daemon=True).start()
+"""
+
+
+def start_program(url, more=""):
+    command = [sys.executable, "-c", PROGRAM.replace("print", f"{more}print"), url]
+    pipes = dict.fromkeys(("stdin", "stdout", "stderr"), subprocess.PIPE)
     program = subprocess.Popen(command, **pipes, text=True)
     assert program.stdout.readline() == "ready\n"
     return program
@@ -371,6 +380,14 @@ def test_end_of_the_program_unlinks_all_temporary_keys(server, redis):
         program.communicate("\n")
     assert program.returncode == 0
     assert redis.dbsize() == 0
+
+
+def test_end_of_the_program_may_come_while_a_thread_makes_temporary_keys(server, redis):
+    for _ in range(5):
+        redis.flushdb()  # what that thread was about to unlink
+        with start_program(server.url, THREAD) as program:
+            _, errors = program.communicate("\n")
+        assert (program.returncode, errors) == (0, "")
 
 
 def test_end_of_the_program_does_not_wait_for_a_stuck_server():
