@@ -21,7 +21,7 @@ from inspect import isawaitable
 from itertools import count
 from time import monotonic
 from typing import TYPE_CHECKING, Any, cast
-from weakref import WeakKeyDictionary
+from weakref import WeakKeyDictionary, ref
 
 import redis
 import redis.asyncio
@@ -41,6 +41,7 @@ from redis.exceptions import (
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
+from pottery._event_loop import renew_locks
 from pottery._wire import hang_up, is_quiet
 
 if TYPE_CHECKING:
@@ -310,11 +311,14 @@ class Nodes:
     """All nodes of an asynchronous *client*, also those to which no command went yet."""
 
     def __init__(self, client: Any) -> None:
+        self.client = ref(client)  # not to keep it
         self.manager = client.nodes_manager
         self.pools: dict[str, NodePool] = {}
 
     def reset(self) -> None:
-        """Forget the connections of an event loop that runs no more."""
+        """Forget the connections and the locks of an event loop that runs no more."""
+        renew_locks(self.client())
+        renew_locks(self.manager)
         for node in (*self.manager.nodes_cache.values(), *self.manager.startup_nodes.values()):
             node._connections.clear()
             node._free.clear()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Any, cast
+from typing import Any
 from weakref import WeakKeyDictionary
 
 # The event loop in which each asynchronous pool was used last.
@@ -59,8 +59,13 @@ def move_to_this_loop(pool: Any) -> None:
     _LOOPS[pool] = loop
     if last is not None and not last.is_running():
         pool.reset()
-        for name, lock in _locks(pool).items():  # they belong to that loop for ever
-            setattr(pool, name, type(lock)())
+        renew_locks(pool)
+
+
+def renew_locks(owner: Any) -> None:
+    """Replace the locks of *owner*: those by which tasks waited are of their loop for ever."""
+    for name, lock in _locks(owner).items():
+        setattr(owner, name, type(lock)())
 
 
 async def wake_another(pool: Any) -> None:
@@ -74,8 +79,9 @@ async def wake_another(pool: Any) -> None:
                 lock.notify()
 
 
-def _locks(pool: Any) -> dict[str, asyncio.Lock | asyncio.Condition]:
+def _locks(owner: Any) -> dict[str, asyncio.Lock | asyncio.Condition]:
     """Return what tasks wait by for a connection. No method of a pool tells."""
-    attributes = cast("dict[str, object]", vars(pool))
+    names = (*getattr(owner, "__dict__", ()), *getattr(owner, "__slots__", ()))
     kinds = asyncio.Lock, asyncio.Condition
-    return {name: value for name, value in attributes.items() if isinstance(value, kinds)}
+    attributes = ((name, getattr(owner, name, None)) for name in names)
+    return {name: value for name, value in attributes if isinstance(value, kinds)}

@@ -792,6 +792,8 @@ def check_event_loops(cluster):
     first = asyncio.run(add())
     assert asyncio.run(add()) == first + 20
     assert asyncio.run(add_and_close()) == first + 40
+    assert asyncio.run(add_and_close()) == first + 60
+    assert asyncio.run(add_and_close()) == first + 80
 
 
 # What redis-py 5 left open in other tests is collected here, too, and says so.
