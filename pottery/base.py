@@ -348,15 +348,16 @@ def warn_about(what: str, container: Base, stacklevel: int = 3) -> None:
 def legible(show: Callable[[Any], str]) -> Callable[[Any], str]:
     """Let a repr that cannot read its container tell why: in a debugger it must not raise."""
 
+    # By its underscore, `otel` knows that nobody has called this by name.
     @wraps(show)
-    def legibly(self: Any) -> str:
+    def _legibly(self: Any) -> str:
         try:
             return show(self)
         except (RedisError, OSError) as error:
             key = getattr(self, "_mapping", self).key
             return f"<{type(self).__name__} key={key!r} cannot be read: {in_short(error)}>"
 
-    return legibly
+    return _legibly
 
 
 class Undecodable:

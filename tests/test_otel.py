@@ -129,6 +129,7 @@ def test_names_are_those_that_the_caller_has_called(redis, heard):
     d["a"]
     d |= {"b": 2}
     list(d)
+    repr(d)
     s = RedisSet([1], redis=redis, key="s")
     s |= s | {2}
     root = redis_cache(redis=redis, key="roots")(abs)
@@ -143,6 +144,7 @@ def test_names_are_those_that_the_caller_has_called(redis, heard):
         "Prices.__ior__",
         "Prices.__len__",
         "Prices.__iter__",
+        "Prices.__repr__",
         "RedisSet.__init__",
         "RedisSet.__or__",
         "RedisSet.__ior__",
