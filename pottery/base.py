@@ -252,7 +252,7 @@ class Container(Base, Sync):
     """What every blocking container has besides."""
 
     def copy(self) -> Self:
-        """Return a copy of the same kind, with a temporary key.
+        """Return a copy of the same kind, with a temporary key; it expires when this one does.
 
         O(n); 1 round trip; atomic.
         """
@@ -301,7 +301,7 @@ class AIOContainer(AIOBase):
     """
 
     async def copy(self) -> Self:
-        """Return a copy of the same kind, with a temporary key.
+        """Return a copy of the same kind, with a temporary key; it expires when this one does.
 
         O(n); 1 round trip; atomic.
         """

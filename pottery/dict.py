@@ -73,6 +73,7 @@ UNITE = Script(
     """
 -- KEYS[1] hash, KEYS[2] new key, which becomes a copy; ARGV fields and values in turn to set there
 redis.call('COPY', KEYS[1], KEYS[2])
+redis.call('PERSIST', KEYS[2])
 spread('HSET', KEYS[2], ARGV)
 """,
     repeatable=True,

@@ -267,6 +267,13 @@ def test_union_has_the_order_of_its_operands(tel):
 # --- operators
 
 
+def test_union_stays_when_its_operands_expire(tel, redis):
+    redis.expire(tel.key, 100)
+    for union in (tel | {"a": 1}, {"a": 1} | tel, tel | {}):
+        assert redis.ttl(union.key) == -1
+    assert redis.ttl(tel.copy().key) > 0
+
+
 def test_union_is_a_temporary_redisdict_on_the_same_client(tel, redis):
     for union in (tel | {"a": 1}, {"a": 1} | tel, tel | UserDict(a=1), tel | tel, tel.copy()):
         assert type(union) is RedisDict
