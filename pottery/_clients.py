@@ -6,9 +6,16 @@ import os
 from functools import cache
 from typing import Any
 
+import redis.asyncio.sentinel
+import redis.sentinel
+
 from pottery._advice import remember_not_given
 from pottery._cluster import is_cluster, known_nodes
 
+_SENTINEL_POOLS: Any = (
+    redis.sentinel.SentinelConnectionPool,
+    redis.asyncio.sentinel.SentinelConnectionPool,
+)
 DEFAULT_URL = "redis://localhost:6379/0"
 
 
@@ -35,7 +42,7 @@ def same_server(one: Any, other: Any) -> bool:
         return _same_cluster(one, other)
     if one.connection_pool is other.connection_pool:
         return True
-    return address(one) == address(other) is not None
+    return _whereabouts(one) == _whereabouts(other) is not None
 
 
 def _same_cluster(one: Any, other: Any) -> bool:
@@ -43,6 +50,18 @@ def _same_cluster(one: Any, other: Any) -> bool:
         return False
     user, other_user = (client.get_connection_kwargs().get("username") for client in (one, other))
     return user == other_user and not known_nodes(one).isdisjoint(known_nodes(other))
+
+
+def _whereabouts(client: Any) -> tuple[Any, ...] | None:
+    """Return what says where a client's commands go, None if nothing does."""
+    pool = client.connection_pool
+    if not isinstance(pool, _SENTINEL_POOLS):
+        return address(client)
+    if not pool.is_master:
+        return None  # to some replica
+    sentinels = frozenset(map(address, pool.sentinel_manager.sentinels))
+    options = pool.connection_kwargs
+    return pool.service_name, sentinels, options.get("username"), options.get("db") or 0
 
 
 def address(client: Any) -> tuple[Any, ...] | None:

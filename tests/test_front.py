@@ -9,13 +9,15 @@ import subprocess
 import sys
 import threading
 import time
+import weakref
 from contextlib import suppress
 
 import pytest
 from clients import close
-from redis import BlockingConnectionPool, Redis
+from redis import BlockingConnectionPool, Redis, Sentinel
 from redis import asyncio as asynchronous
 from redis.asyncio.retry import Retry as AsyncRetry
+from redis.asyncio.sentinel import Sentinel as AsyncSentinel
 from redis.backoff import NoBackoff
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import NoPermissionError, ReadOnlyError, ResponseError
@@ -32,7 +34,7 @@ from pottery import (
     RedisSet,
 )
 from pottery._clients import same_server
-from pottery.testing import FaultyProxy, RedisServer
+from pottery.testing import FaultyProxy, RedisServer, SentinelServer
 
 
 @pytest.fixture
@@ -323,6 +325,20 @@ def test_key_of_a_collected_container_is_unlinked_by_the_next_operation(redis):
     assert not redis.exists(key)
 
 
+def test_clients_of_one_master_are_not_kept_for_the_keys_of_temporary_containers():
+    with SentinelServer(replicas=0, sentinels=1) as service:
+
+        def forget_one():
+            client = service.client()
+            assert len(RedisSet("a", redis=client) | {"b"}) == 2
+            return weakref.ref(client)
+
+        earlier = [forget_one() for _ in range(5)]
+        gc.collect()
+        assert [client() for client in earlier[:-1]] == [None] * 4
+        assert service.client().dbsize() <= 2
+
+
 def test_key_that_the_user_chose_is_never_unlinked(redis):
     container = RedisSet("a", redis=redis, key="pottery:mine")
     del container
@@ -438,3 +454,19 @@ def test_same_server_is_recognised_by_its_address():
     assert not same_server(one, Redis(port=2))
     assert not same_server(one, Redis(port=1, db=1))
     assert not same_server(one, Redis(unix_socket_path="/nowhere"))
+
+
+def test_same_master_is_recognised_by_the_sentinels_that_lead_to_it():
+    def master(*ports, name="m", sentinel=Sentinel, **options):
+        return sentinel([("localhost", port) for port in ports]).master_for(name, **options)
+
+    one = master(1, 2)
+    assert same_server(one, master(2, 1))
+    assert same_server(one, master(1, 2, sentinel=AsyncSentinel))
+    assert not same_server(one, master(1, 3))
+    assert not same_server(one, master(1, 2, name="n"))
+    assert not same_server(one, master(1, 2, db=1))
+    assert not same_server(one, Redis(port=1))
+    replica = Sentinel([("localhost", 1), ("localhost", 2)]).slave_for("m")
+    assert not same_server(one, replica)
+    assert not same_server(replica, Sentinel([("localhost", 1)]).slave_for("m"))
