@@ -21,7 +21,6 @@ from inspect import isawaitable
 from itertools import count
 from time import monotonic
 from typing import TYPE_CHECKING, Any, cast
-from weakref import WeakKeyDictionary, ref
 
 import redis
 import redis.asyncio
@@ -311,25 +310,24 @@ class Nodes:
     """All nodes of an asynchronous *client*, also those to which no command went yet."""
 
     def __init__(self, client: Any) -> None:
-        self.client = ref(client)  # not to keep it
+        self.client = client
         self.manager = client.nodes_manager
         self.pools: dict[str, NodePool] = {}
 
     def reset(self) -> None:
         """Forget the connections and the locks of an event loop that runs no more."""
-        renew_locks(self.client())
+        renew_locks(self.client)
         renew_locks(self.manager)
         for node in (*self.manager.nodes_cache.values(), *self.manager.startup_nodes.values()):
             node._connections.clear()
             node._free.clear()
 
 
-_NODES: WeakKeyDictionary[Any, Nodes] = WeakKeyDictionary()
-
-
 def nodes_of(client: Any) -> Nodes:
     """Return the nodes of an asynchronous *client*."""
-    nodes = _NODES.get(client)
+    # The client has them, to be forgotten with it: they lead back to it, so that a mapping of ours,
+    # even one of weak references, would keep all of them.
+    nodes: Nodes | None = getattr(client, "_pottery_nodes", None)
     if nodes is None:
-        nodes = _NODES[client] = Nodes(client)
+        nodes = client._pottery_nodes = Nodes(client)
     return nodes

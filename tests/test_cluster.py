@@ -811,3 +811,19 @@ def test_client_that_is_forgotten_is_collected_though_somebody_waited_by_it(clus
     while forgotten():
         assert time.monotonic() < end
         gc.collect()
+
+
+def test_asynchronous_client_that_is_forgotten_is_collected(cluster):
+    async def use_one():
+        client = awaiting_client(cluster)
+        await AIORedisSet(redis=client, key="s").add(1)
+        with pytest.raises(QueueEmptyError):
+            await AIORedisSimpleQueue(redis=client, key="q").get(timeout=0.01)
+        await close_wholly(client)
+        return weakref.ref(client)
+
+    forgotten = asyncio.run(use_one())
+    end = time.monotonic() + 5
+    while forgotten():
+        assert time.monotonic() < end
+        gc.collect()
