@@ -131,15 +131,13 @@ def _refuse_twins(value: Any) -> None:
 def encode_key(value: object) -> str:
     """Return the JSON text of *value* for a place where Python wants something hashable.
 
-    Raises TypeError if it is not hashable or JSON cannot spell it, ValueError if it is NaN.
+    Raises TypeError if it is not hashable, or would not come back so, or JSON cannot spell it,
+    ValueError if it is NaN.
     """
     if type(value) is str:
         return encode_basestring_ascii(value)
-    hash(value)
-    if _has_nan(value):
-        raise ValueError("NaN equals nothing, not even itself: it cannot be a key or member")
-    text = encode(value)
-    if "{" in text:  # as of a dict's subclass that has a hash: it would come back as a dict
+    text = encode_element(value)
+    if "{" in text:  # of a subclass of dict with a hash, say
         hash(freeze(_DECODER.decode(text)))
     return text
 
@@ -147,6 +145,21 @@ def encode_key(value: object) -> str:
 def encode_keys(values: Iterable[object]) -> list[str]:
     """Return the JSON texts of many keys; errors as of `encode_key`."""
     return _each(encode_key, values)
+
+
+def encode_element(value: object) -> str:
+    """Return the JSON text of *value* as `encode_key` does, but for where nothing comes back."""
+    if type(value) is str:
+        return encode_basestring_ascii(value)
+    hash(value)
+    if _has_nan(value):
+        raise ValueError("NaN equals nothing, not even itself: it cannot be a key or member")
+    return encode(value)
+
+
+def encode_elements(values: Iterable[object]) -> list[str]:
+    """Return the JSON texts of many elements; errors as of `encode_element`."""
+    return _each(encode_element, values)
 
 
 def find_key(value: object) -> str | None:
@@ -158,7 +171,7 @@ def find_key(value: object) -> str | None:
         return encode_basestring_ascii(value)
     hash(value)
     try:
-        return encode_key(value)
+        return encode_element(value)
     except (TypeError, ValueError, RecursionError):
         return None
 
@@ -167,7 +180,7 @@ def find_keys(values: Iterable[object]) -> list[str | None]:
     """Return for each of *values* what `find_key` does."""
     values = list(chain(values))
     try:
-        return [*encode_keys(values)]
+        return [*encode_elements(values)]
     except (TypeError, ValueError, RecursionError):
         return list(map(find_key, values))
 

@@ -11,7 +11,7 @@ import mmh3
 
 from pottery._clients import same_server
 from pottery._front import operation
-from pottery._json import encode_key, encode_keys, find_key, find_keys
+from pottery._json import encode_element, encode_elements, find_key, find_keys
 from pottery._plan import Done, Op, nothing, same
 from pottery._script import Script
 from pottery.base import MOST_ARGUMENTS, AIOContainer, Base, Container
@@ -180,7 +180,7 @@ class BloomPlans(Base, Generic[T]):
     # --- elements
 
     def _created(self, iterable: Elements[T]) -> Steps[None]:
-        texts = encode_keys((yield from self._taken(iterable)))
+        texts = encode_elements((yield from self._taken(iterable)))
         if self._are_few(texts, MERGING):
             yield from self._create("BITFIELD", self._setting(texts))
         elif self._is_temporary:
@@ -195,7 +195,7 @@ class BloomPlans(Base, Generic[T]):
         Raises TypeError if it is not hashable or JSON cannot spell it.
         O(1); 1 round trip; atomic.
         """
-        setting = self._setting((encode_key(item),))
+        setting = self._setting((encode_element(item),))
         return Op(("BITFIELD", self.key, *setting), nothing, repeatable=True, writes=True)
 
     @operation
@@ -207,7 +207,7 @@ class BloomPlans(Base, Generic[T]):
         """
         filters = [self._alike(other) for other in others if _is_filter(other)]
         elements = yield from self._all_taken(other for other in others if not _is_filter(other))
-        texts = encode_keys(elements)
+        texts = encode_elements(elements)
         if not filters and self._are_few(texts, MERGING):
             yield from self._write("BITFIELD", self._setting(texts), repeatable=True)
         else:

@@ -10,7 +10,7 @@ from redis.exceptions import RedisError
 
 from pottery._clients import same_server
 from pottery._front import operation
-from pottery._json import encode_key, encode_keys, find_key, find_keys
+from pottery._json import encode_element, encode_elements, find_key, find_keys
 from pottery._plan import Op, nothing, same
 from pottery._script import Script
 from pottery.base import MOST_ARGUMENTS, AIOContainer, Base, Container
@@ -88,7 +88,7 @@ class HyperLogLogPlans(Base, Generic[T]):
     """What HyperLogLog and AIOHyperLogLog ask of Redis."""
 
     def _fill(self, items: Elements[T]) -> Steps[None]:
-        yield from self._create("PFADD", encode_keys((yield from self._taken(items))))
+        yield from self._create("PFADD", encode_elements((yield from self._taken(items))))
 
     @operation
     def add(self, item: T, /) -> Op[None]:
@@ -97,7 +97,7 @@ class HyperLogLogPlans(Base, Generic[T]):
         Raises TypeError if it is not hashable or JSON cannot spell it.
         O(1); 1 round trip; atomic.
         """
-        return Op(("PFADD", self.key, encode_key(item)), nothing, repeatable=True, writes=True)
+        return Op(("PFADD", self.key, encode_element(item)), nothing, repeatable=True, writes=True)
 
     @operation
     def update(self, *others: Elements[T] | HyperLogLogPlans[T]) -> Steps[None]:
@@ -180,7 +180,7 @@ class HyperLogLogPlans(Base, Generic[T]):
                 distant += yield from self._string_of(other)
             else:
                 raise RuntimeError(f"key {other.key!r} is on another server: Redis merges its own")
-        return keys, distant, encode_keys((yield from self._all_taken(rest)))
+        return keys, distant, encode_elements((yield from self._all_taken(rest)))
 
     @staticmethod
     def _string_of(other: HyperLogLogPlans[Any]) -> Steps[list[bytes]]:

@@ -16,6 +16,8 @@ from pottery._json import (
     decode,
     decode_many,
     encode,
+    encode_element,
+    encode_elements,
     encode_key,
     encode_keys,
     encode_many,
@@ -326,13 +328,15 @@ def test_what_json_cannot_spell_is_no_key_and_is_never_found(value):
 
 
 @pytest.mark.parametrize("value", [Model(), Frozen(a=1), (1, Model()), ((Frozen(),),)], ids=repr)
-def test_what_would_come_back_as_a_dict_is_no_key_and_is_never_found(value):
+def test_what_would_come_back_as_a_dict_is_no_key_but_may_be_an_element(value):
     hash(value)
-    with pytest.raises(TypeError, match="unhashable type: 'dict'"):
-        encode_key(value)
+    for use in (encode_key, lambda value: encode_keys(["a", value])):
+        with pytest.raises(TypeError, match="unhashable type: 'dict'"):
+            use(value)
 
-    assert find_key(value) is None
-    assert find_keys(["a", value]) == ['"a"', None]
+    text = encode(value)
+    assert encode_element(value) == find_key(value) == text
+    assert encode_elements(["a", value]) == find_keys(["a", value]) == ['"a"', text]
 
 
 def test_keys_may_have_braces_in_their_texts():
