@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 from benchmarks.anatomy import anatomy
 from benchmarks.capacity import capacity
 from benchmarks.consumers import results
+from benchmarks.contenders import contender_results
 from benchmarks.growth import concurrency, growth
 from benchmarks.ids import id_pairs
 from benchmarks.imports import import_pair
@@ -105,7 +106,10 @@ def together(servers: list[RedisServer], only: str, rounds: int) -> Iterator[Res
         master.flushall()
     pairs = chain(lock_pairs(masters), id_pairs(masters), [import_pair()])
     compared = (compare(pair, rounds) for pair in pairs if only in pair.name)
-    for result in chain(compared, results(masters[0], servers[0].url, only, rounds)):
+    urls = [server.url for server in servers]
+    consumed = results(masters[0], urls[0], only, rounds)
+    contended = contender_results(masters, urls, only, rounds)
+    for result in chain(compared, consumed, contended):
         print(f"{result.name:36} {result.ratio:.2f} ({result.pottery * 1e6:.0f} µs)", flush=True)
         yield result
 

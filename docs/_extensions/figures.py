@@ -136,7 +136,7 @@ def together_table(results):
         [one["name"], f"{one['ratio']:.2f}", micros(one["pottery"]), micros(one["by_hand"])]
         for one in results
     ]
-    return markdown(["", "ratio", "pottery, µs", "by hand, µs"], lines)
+    return markdown(["", "ratio", "pottery, µs", "the other, µs"], lines)
 
 
 def micros(seconds):
