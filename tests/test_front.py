@@ -331,6 +331,9 @@ def test_clients_of_one_master_are_not_kept_for_the_keys_of_temporary_containers
         def forget_one():
             client = service.client()
             assert len(RedisSet("a", redis=client) | {"b"}) == 2
+            # Else the garbage collector may come to a socket before its connection.
+            for each in (client, *client.connection_pool.sentinel_manager.sentinels):
+                each.close()
             return weakref.ref(client)
 
         earlier = [forget_one() for _ in range(5)]
