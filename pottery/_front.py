@@ -48,13 +48,11 @@ from redis.asyncio.client import Pipeline as AsyncPipeline
 from redis.client import Pipeline
 from redis.cluster import ClusterPipeline
 from redis.exceptions import (
-    AskError,
     AuthenticationError,
     BusyLoadingError,
     ClusterDownError,
     MovedError,
-    OutOfMemoryError,
-    ReadOnlyError,
+    NoScriptError,
     RedisError,
     ResponseError,
     TryAgainError,
@@ -98,8 +96,6 @@ _REFUSALS = (BusyLoadingError, TryAgainError, ClusterDownError)
 # ... the last being of connections found by Sentinel, in place of the READONLY of a master that is
 # one no more. (Its context would not do: that may be an error which the caller is handling.)
 _REFUSING = ("BUSY ", "The previous master is now a slave")
-# What else a server may say to a command although it ran the same one a moment ago.
-_PASSING = (AskError, OutOfMemoryError, ReadOnlyError)
 _PIPELINES = (Pipeline, AsyncPipeline, ClusterPipeline)
 # Seconds before each further attempt, None after the last. Every attempt connects first, and that
 # as patiently as the client is configured to.
@@ -192,7 +188,9 @@ class Front:
 
         *in_doubt* says whether *op*, now or before, was sent and not answered.
         """
-        if not in_doubt or not op.writes or _is_settled_by(error):
+        # A refusal now says nothing of the run before, which the server may have allowed. But whose
+        # script is unknown has not failed yet.
+        if not in_doubt or not op.writes or isinstance(error, NoScriptError):
             return self._explained(error)
         unknown = OutcomeUnknown(self.redis, self.key, str(op.args[0]))
         unknown.__cause__ = error
@@ -216,12 +214,6 @@ def _was_refused(error: Exception) -> bool:
 
 def _is_answer(error: Exception) -> bool:
     return isinstance(error, _ANSWERS) or _was_refused(error)
-
-
-def _is_settled_by(error: Exception) -> bool:
-    """Return whether *error* is what a command would have got, too, whose reply was lost."""
-    is_passing = isinstance(error, _PASSING) or _was_refused(error)
-    return isinstance(error, ResponseError) and not is_passing
 
 
 def _may_be_sent_again(op: Op[Any], error: Exception) -> bool:

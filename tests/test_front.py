@@ -26,6 +26,7 @@ from redis.retry import Retry
 from pottery import (
     AIORedisDeque,
     AIORedisSet,
+    HyperLogLog,
     OutcomeUnknown,
     RedisCounter,
     RedisDeque,
@@ -131,6 +132,9 @@ WRITES = {
     "item": lambda client: RedisDict(redis=client, key="d").__setitem__("c", 1),
     "many": lambda client: RedisDict(redis=client, key="d").update(c=1),
     "count": lambda client: RedisCounter(redis=client, key="c").__delitem__("c"),
+    "script": lambda client: HyperLogLog(redis=client, key="h").update(
+        HyperLogLog(redis=client, key="i"), "a"
+    ),
     "awaited": lambda client: asyncio.run(add_awaiting(client)),
 }
 
@@ -171,17 +175,27 @@ def test_harmless_write_that_cannot_be_sent_again_says_that_it_may_have_run(writ
         end.join()
 
 
-def test_harmless_write_that_was_refused_when_sent_again_says_that_it_may_have_run(write):
+REFUSALS = {
+    "replica": lambda server: server.replicaof("127.0.0.1", 1),
+    "no replicas": lambda server: server.config_set("min-replicas-to-write", 1),
+    "forbidden": lambda server: server.execute_command(
+        "ACL", "SETUSER", "default", "-@write", "-@scripting"
+    ),
+}
+
+
+@pytest.mark.parametrize("refuse", REFUSALS.values(), ids=REFUSALS)
+def test_harmless_write_that_was_refused_when_sent_again_says_that_it_may_have_run(write, refuse):
     with RedisServer() as server, FaultyProxy(server.url) as proxy, proxy.client() as client:
-        client.ping()
+        write(client)  # lest a script be unknown
         proxy.swallow_reply()
 
-        def demote():
+        def refuse_further():
             with server.client() as other:
-                other.replicaof("127.0.0.1", 1)
+                refuse(other)
             proxy.cut()
 
-        end = threading.Timer(0.1, demote)
+        end = threading.Timer(0.1, refuse_further)
         end.start()
         with pytest.raises(OutcomeUnknown):
             write(client)
