@@ -62,18 +62,21 @@ return redis.call('PEXPIRE', KEYS[1], ARGV[2])
 RELEASE = (
     """
 -- KEYS[1] lock, [2] for whom it is reserved, [3] waiters, [4] bell; ARGV[1] token, [2] ms that the
--- bell sounds, [3] ms that the lock is reserved for who hears it, or 0 for no bell, [4] name of the
--- waiter that the owner has been, if any; returns whether the lock was its
+-- bell sounds, [3] ms that the lock is reserved for who hears it, or 0 for no bell, [4] 'held' if
+-- it certainly is at most masters, [5] name of the waiter that the owner has been, if any; returns
+-- whether the lock was its
 local was_its = redis.call('GET', KEYS[1]) == ARGV[1] and redis.call('DEL', KEYS[1]) or 0
-if ARGV[4] then redis.pcall('ZREM', KEYS[3], ARGV[4]) end
-if ARGV[3] == '0' or redis.call('EXISTS', KEYS[3]) == 0 then return was_its end
+if ARGV[5] then redis.pcall('ZREM', KEYS[3], ARGV[5]) end
+-- Even if the lock was not its here, who waits may listen to this bell alone. But if it had become
+-- another's, they would be woken in vain, and lose their turn.
+local rings = ARGV[3] ~= '0' and (was_its == 1 or ARGV[4] == 'held')
+if not rings or redis.call('EXISTS', KEYS[3]) == 0 then return was_its end
 """
     + _CLOCK
     + """
 redis.call('ZREMRANGEBYSCORE', KEYS[3], '-inf', time)
 if redis.call('ZCARD', KEYS[3]) > 0 then
   if was_its == 1 then redis.call('SET', KEYS[2], ARGV[1], 'PX', ARGV[3]) end
-  -- even if the lock was not its here: who waits may listen to this bell alone
   redis.call('DEL', KEYS[4])
   redis.call('RPUSH', KEYS[4], ARGV[1])
   redis.call('PEXPIRE', KEYS[4], ARGV[2])

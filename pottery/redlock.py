@@ -313,7 +313,10 @@ class RedlockPlans(HoldingPlans):
         token, asked, waiter = grant.token, grant.asked, grant.waiter
         try:
             grant.end(is_lost=grant.is_lost or not grant.left())
-            votes = yield from self._released(token, asked, self._masters, enough, waiter=waiter)
+            held = "" if grant.is_lost else "held"
+            votes = yield from self._released(
+                token, asked, self._masters, enough, held=held, waiter=waiter
+            )
         except BaseException:
             yield from self._released(token, asked, self._masters, waiter=waiter)
             raise
@@ -335,11 +338,12 @@ class RedlockPlans(HoldingPlans):
         enough: Callable[[Sequence[Any]], bool] | None = None,
         *,
         rings: bool = True,
+        held: str = "",
         waiter: str = "",
     ) -> Poll:
         keys = self._keys("reserved", "waiting", "bell")
         reserved = ms(_RESERVED) if rings else "0"
-        args = (token, ms(self.retry_delay), reserved, *([waiter] if waiter else ()))
+        args = (token, ms(self.retry_delay), reserved, held, *([waiter] if waiter else ()))
         command = evaluate(RELEASE, keys, args)
         # The bell rings at the first master; until then the others should have let go as well.
         masters = masters[::-1]

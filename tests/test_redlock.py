@@ -1052,6 +1052,29 @@ def test_release_wakes_who_waits_at_a_master_that_it_was_not_held_at(masters, ot
     assert waiter.locked()
 
 
+def test_release_that_comes_too_late_costs_nobody_who_waits_the_turn(masters):
+    master = masters[0]
+    late = Redlock(key="printer", masters=[master], auto_release_time=0.1)
+    holder = Redlock(key="printer", masters=[master], auto_release_time=60)
+    late.acquire()
+    holder.acquire()
+    order: list[str] = []
+
+    def wait(name):
+        with Redlock(key="printer", masters=[master], retry_delay=30):
+            order.append(name)
+
+    with ThreadPoolExecutor() as executor:
+        for count, name in enumerate(("first", "second"), 1):
+            executor.submit(wait, name)
+            wait_until(lambda count=count: master.info("clients")["blocked_clients"] == count)
+        with pytest.raises(ReleaseUnlockedLock):
+            late.release()
+        time.sleep(0.1)
+        holder.release()
+    assert order == ["first", "second"]
+
+
 def test_who_has_heard_of_the_release_gets_the_lock_before_who_released_it(masters):
     for count in (1, 5):
         holder = Redlock(key="printer", masters=masters[:count])
