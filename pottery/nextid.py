@@ -70,14 +70,14 @@ local due = string.match(last, '^rec:%x+:(%d+)$')
 return due and tonumber(due) <= tonumber(redis.call('TIME')[1]) and {last} or last
 """
 NEXT = """
--- KEYS[1] last ID; ARGV[1] lowest that a new one may be, ARGV[2] how many are wanted; returns the
--- last of the new ones, which are taken unless it is too high, or else what is there
+-- KEYS[1] last ID; ARGV[1] what it is at least, ARGV[2] how many are wanted; returns the last of
+-- the new ones, or what is there if that is no ID, or if they would be too high
 local last = redis.call('GET', KEYS[1]) or '0'
-if not string.find(last, '^%d+$') or tonumber(last) >= 2^53 then return last end
-local new = math.max(last + 1, tonumber(ARGV[1])) + (ARGV[2] - 1)
-local text = string.format('%.0f', new)
-if new < 2^53 then redis.call('SET', KEYS[1], text) end
-return text
+if not string.find(last, '^%d+$') then return last end
+local new = math.max(tonumber(last), tonumber(ARGV[1])) + tonumber(ARGV[2])
+if new >= 2^53 then return last end
+redis.call('SET', KEYS[1], string.format('%.0f', new))
+return new
 """
 LOOK = """
 -- KEYS[1] last ID; ARGV[1] mark to put there if there is nothing, with the time when it is due, in
@@ -226,9 +226,15 @@ class NextIdPlans(Primitive):
         """Return *count* IDs in a row that the only master has given."""
         failed = 0
         while True:
-            said = yield from self._ask(memory, NEXT, str(memory.last + 1), str(count))
-            for last in said.numbers:
-                return _refuse_beyond(range(last - count + 1, last + 1))
+            began = now()
+            command = evaluate(NEXT, (self.key,), (str(memory.last), str(count)))
+            (vote,) = yield from Poll(self._masters, command, _PATIENCE)
+            if type(vote) is int:
+                memory.last = max(memory.last, vote)
+                return range(vote - count + 1, vote + 1)
+            said = self._heard(began, [vote])
+            if said.numbers:
+                raise _none_left(max(memory.last, *said.numbers))
             failed += 1
             yield from self._wait(said, failed)
 
@@ -261,7 +267,10 @@ class NextIdPlans(Primitive):
         """
         lead = int(random() * 2 ** min(max(lost - 1, 0), _DOUBLINGS))  # noqa: S311 - no secret
         first = memory.last + 1 + lead * count
-        return _refuse_beyond(range(first, first + count))
+        wanted = range(first, first + count)
+        if wanted[-1] > MOST:
+            raise _none_left(memory.last)
+        return wanted
 
     def _is_issued(self, said: _Round) -> bool:
         return said.accepted >= self._majority and said.ended - said.began <= _PATIENCE
@@ -343,10 +352,8 @@ class NextIdPlans(Primitive):
         return accepted + still_open < self._majority <= known
 
 
-def _refuse_beyond(ids: range) -> range:
-    if ids[-1] > MOST:
-        raise OverflowError(f"the last ID is {ids[0] - 1}, and none may be above {MOST}")
-    return ids
+def _none_left(last: int) -> OverflowError:
+    return OverflowError(f"the last ID is {last}, and none may be above {MOST}")
 
 
 def _is_number(vote: Any) -> bool:

@@ -262,6 +262,16 @@ def test_ids_end_where_lua_cannot_tell_them_apart(one, redis):
     assert int(redis.get(KEY)) == 2**53 - 1
 
 
+def test_who_asks_for_more_ids_than_are_left_takes_none(one, redis):
+    redis.set(KEY, 2**53 - 3)
+    ids = one.ids(batch=5)
+    for _ in range(2):
+        with pytest.raises(OverflowError, match="the last ID is 9007199254740989,"):
+            one.take(ids)
+    ids.batch = 1
+    assert one.take(ids) == 2**53 - 2
+
+
 @pytest.mark.parametrize("last", [2**53, 10**17, 10**400])
 def test_number_beyond_the_end_is_no_endless_loop(one, redis, last):
     redis.set(KEY, str(last))

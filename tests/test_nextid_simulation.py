@@ -33,9 +33,9 @@ def run(script, value, args, time):
         is_due = held and held.startswith(b"rec:") and int(held.split(b":")[2]) <= int(time)
         return value, [held] if is_due else held
     if script == NEXT:
-        lowest, how_many = map(int, args)
-        last = str(max(int(value or 0) + 1, lowest) + how_many - 1).encode()
-        return last, last
+        least, how_many = map(int, args)
+        last = max(int(value or 0), least) + how_many
+        return str(last).encode(), last
     if script == LOOK:
         mark, seconds = args
         value = value or f"{mark}{int(time) + int(seconds)}".encode()
