@@ -339,15 +339,18 @@ class CounterPlans(DictPlans[T, int]):
     # --- comparison and arithmetic, by Python
 
     def _equals(self, other: Any) -> Steps[bool]:
-        return (yield from self._compared(other, lambda ours, theirs: bool(ours == theirs)))
+        if is_dict_plans(other):
+            return (yield from self._compared(other, lambda ours, theirs: bool(ours == theirs)))
+        counts = yield from self._told_apart()
+        return counts is not None and bool(Counter(counts) == (yield from self._native(other)))
 
     def _compared(self, other: Any, holds: Callable[[Counter[Any], Any], bool]) -> Steps[bool]:
-        if not isinstance(other, CounterPlans):
+        if not is_dict_plans(other):
             return (yield from self._computed(other, holds))
         # By text, as the elements of both are told apart in Redis.
         mine = Counter((yield from self._by_text()))
-        theirs = cast("CounterPlans[Any]", other)
-        return holds(mine, Counter((yield from self._through(theirs, theirs._by_text()))))
+        theirs = yield from self._through(other, other._by_text())
+        return holds(mine, Counter(theirs) if isinstance(other, CounterPlans) else theirs)
 
     def _computed(self, other: Any, operate: Callable[[Counter[Any], Any], U]) -> Steps[U]:
         mine = yield from self._counter()

@@ -537,6 +537,11 @@ def test_counters_are_compared_by_the_texts_of_their_elements(redis):
     assert few != many
     assert (few <= many, few < many, few >= many, few > many) == (True, True, False, False)
     assert many == RedisCounter([True, 1], redis=redis)
+    assert many == RedisDict({1: 1}, redis=redis) | {True: 1}
+    assert many != RedisDict({True: 1}, redis=redis)
+    assert many != Counter({1: 1})
+    assert many != {1: 1}
+    assert few == Counter({True: 1})
 
 
 @pytest.mark.parametrize("odd", ["1.5", "9223372036854775807", '"text"', "1e3"])
