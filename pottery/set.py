@@ -375,10 +375,11 @@ class SetPlans(Base, Readable, Generic[T]):
         if keys:
             return Overlap(*(yield from MEASURE((self.key, *keys))))
         # As texts: 1 and True are two members in Redis, but one in a set on the way.
-        theirs = set(find_keys(foreign[0]))
-        texts = [text for text in theirs if text is not None]
-        mine, _, common = yield from MEASURE((self.key,), texts)
-        return Overlap(mine, len(theirs), common)
+        theirs: set[Any] = set(find_keys(foreign[0]))
+        size = len(theirs)
+        theirs.discard(None)  # what cannot be found
+        mine, _, common = yield from MEASURE((self.key,), theirs)
+        return Overlap(mine, size, common)
 
     @operation
     def isdisjoint(self, other: Elements[object], /) -> Steps[bool]:
