@@ -73,7 +73,7 @@ from pottery._plan import Elsewhere, Op
 from pottery._poll import Poll
 from pottery._poll_awaiting import poll_awaiting
 from pottery._poll_blocking import poll_blocking
-from pottery._temporary import ABANDONED, sweep
+from pottery._temporary import ABANDONED, sweeping
 from pottery._wire import FAILURES, hang_up, pack
 from pottery.exceptions import OutcomeUnknown
 
@@ -237,8 +237,8 @@ class Sync(Front):
         return method
 
     def _perform(self, plan: Plan[T]) -> T:
-        if ABANDONED.get(self.redis):
-            self._drive(sweep(self.redis, ABANDONED[self.redis]))
+        if abandoned := ABANDONED.get(self.redis):
+            return self._drive(sweeping(self.redis, abandoned, plan))
         if isinstance(plan, Op):  # nearly always: save the generator
             result: T = plan.read(self._send(plan))
             return result
@@ -284,10 +284,7 @@ class Sync(Front):
             except FAILURES as error:
                 raise self._failure(op, error, in_doubt=in_doubt)  # noqa: B904 - as below
             try:
-                if op.cursor is not None:
-                    op.cursor.note(connection)
-                connection.send_packed_command(pack(connection, op.args), check_health=False)
-                return connection.read_response(disable_decoding=True)
+                return self._converse(connection, op)
             except FAILURES as error:
                 if not isinstance(error, ResponseError):
                     connection.disconnect()
@@ -306,6 +303,19 @@ class Sync(Front):
                     raise
             sleep(pause)
         raise AssertionError  # pragma: no cover - the last pause is None
+
+    @staticmethod
+    def _converse(connection: Any, op: Op[Any]) -> Any:
+        """Send *op* and return the reply."""
+        if op.cursor is not None:
+            op.cursor.note(connection)
+        if op.ahead:
+            connection.send_packed_command(pack(connection, op.ahead), check_health=False)
+        connection.send_packed_command(pack(connection, op.args), check_health=False)
+        if op.ahead:
+            with suppress(*_ANSWERS):
+                connection.read_response(disconnect_on_error=False)
+        return connection.read_response(disable_decoding=True)
 
     def _send_around(self, client: Any, op: Op[Any]) -> Any:
         """Send *op* to the server of a cluster that has its key, wherever that may have gone."""
@@ -330,14 +340,11 @@ class Sync(Front):
         pool = route.pool()
         connection = self._lease(pool)
         try:
-            if op.cursor is not None:
-                op.cursor.note(connection)
             if route.asks:
                 connection.send_packed_command(pack(connection, ("ASKING",)), check_health=False)
                 connection.read_response()
             route.is_sent = True
-            connection.send_packed_command(pack(connection, op.args), check_health=False)
-            return connection.read_response(disable_decoding=True)
+            return self._converse(connection, op)
         except ResponseError:
             raise
         except BaseException:
@@ -427,8 +434,8 @@ class Async(Front):
         return method
 
     async def _perform(self, plan: Plan[T]) -> T:
-        if ABANDONED.get(self.redis):
-            await self._drive(sweep(self.redis, ABANDONED[self.redis]))
+        if abandoned := ABANDONED.get(self.redis):
+            return await self._drive(sweeping(self.redis, abandoned, plan))
         if isinstance(plan, Op):  # as in Sync
             result: T = plan.read(await self._send(plan))
             return result
@@ -497,10 +504,7 @@ class Async(Front):
             except FAILURES as error:
                 raise self._failure(op, error, in_doubt=in_doubt)  # noqa: B904 - as below
             try:
-                if op.cursor is not None:
-                    op.cursor.note(connection)
-                await write_to(connection, pack(connection, op.args))
-                return await connection.read_response(disable_decoding=True)
+                return await self._converse(connection, op)
             except FAILURES as error:
                 if not isinstance(error, ResponseError):
                     await hang_up(connection)
@@ -515,6 +519,19 @@ class Async(Front):
                 await self._release(client.connection_pool, connection)
             await asyncio.sleep(pause)
         raise AssertionError  # pragma: no cover - the last pause is None
+
+    @staticmethod
+    async def _converse(connection: Any, op: Op[Any]) -> Any:
+        """Send *op* and return the reply."""
+        if op.cursor is not None:
+            op.cursor.note(connection)
+        if op.ahead:
+            await write_to(connection, pack(connection, op.ahead))
+        await write_to(connection, pack(connection, op.args))
+        if op.ahead:
+            with suppress(*_ANSWERS):
+                await connection.read_response(disconnect_on_error=False)
+        return await connection.read_response(disable_decoding=True)
 
     async def _send_around(self, client: Any, op: Op[Any]) -> Any:
         """Send *op* to the server of a cluster that has its key, wherever that may have gone."""
@@ -537,14 +554,11 @@ class Async(Front):
         pool = route.pool()
         connection = await self._lease(pool)
         try:
-            if op.cursor is not None:
-                op.cursor.note(connection)
             if route.asks:
                 await write_to(connection, pack(connection, ("ASKING",)))
                 await connection.read_response()
             route.is_sent = True
-            await write_to(connection, pack(connection, op.args))
-            return await connection.read_response(disable_decoding=True)
+            return await self._converse(connection, op)
         except ResponseError:
             raise
         except BaseException:

@@ -39,10 +39,11 @@ class Op(Generic[T]):
 
     *repeatable* says that a second run changes neither state nor answer, so that the command may be
     sent again when its reply was lost; *writes* that the first one does, so that somebody has to be
-    told if no reply ever comes. *client* is whom to send it to, None for the front's own.
+    told if no reply ever comes. *client* is whom to send it to, None for the front's own. *ahead*
+    is another command for the same round trip, just before it, whose reply does not matter.
     """
 
-    __slots__ = ("args", "client", "read", "repeatable", "writes")
+    __slots__ = ("ahead", "args", "client", "read", "repeatable", "writes")
     cursor: Cursor | None = None  # of a `Scan`
 
     def __init__(
@@ -59,6 +60,7 @@ class Op(Generic[T]):
         self.repeatable = repeatable
         self.writes = writes or not repeatable
         self.client = client
+        self.ahead: tuple[Argument, ...] = ()
 
     def __iter__(self) -> Steps[T]:
         return self.read((yield self))
@@ -147,24 +149,38 @@ def same(reply: Any) -> Any:
     return reply
 
 
-def at(client: Any, plan: Plan[T]) -> Steps[T]:
-    """Perform *plan* at *client* instead of the front's own: how a plan reads another container."""
+def adapted(
+    plan: Plan[T],
+    adapt: Callable[[Step], Step],
+    on_failure: Callable[[Step], None] = nothing,
+) -> Steps[T]:
+    """Perform *plan* with its steps as *adapt* returns them; *on_failure* gets those that fail."""
     steps = iter(plan)
     try:
-        step: Any = next(steps)
+        step: Step = next(steps)
         while True:
-            elsewhere: Step = step
-            if isinstance(step, Op):
-                elsewhere = copy(cast("Op[Any]", step))
-                elsewhere.client = client
+            step = adapt(step)
             try:
-                reply = yield elsewhere
+                reply = yield step
             except BaseException as error:
+                on_failure(step)
                 step = steps.throw(error)
             else:
                 step = steps.send(reply)
     except StopIteration as done:
         return cast("T", done.value)
+
+
+def at(client: Any, plan: Plan[T]) -> Steps[T]:
+    """Perform *plan* at *client* instead of the front's own: how a plan reads another container."""
+
+    def elsewhere(step: Step) -> Step:
+        if isinstance(step, Op):
+            step = copy(step)
+            step.client = client
+        return step
+
+    return adapted(plan, elsewhere)
 
 
 Page: TypeAlias = "Callable[[Any], Plan[tuple[Any, list[T]]]]"

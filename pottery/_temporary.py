@@ -14,7 +14,7 @@ from collections import deque
 from contextlib import suppress
 from copy import copy
 from itertools import chain
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 from uuid import uuid4
 from weakref import finalize
 
@@ -26,12 +26,16 @@ from redis.sentinel import SentinelConnectionPool
 
 from pottery._clients import same_server
 from pottery._cluster import by_slot, is_cluster, server_of, slot, tag
-from pottery._plan import Op, nothing
+from pottery._plan import Op, adapted, nothing
 from pottery._wire import pack
 
 if TYPE_CHECKING:
-    from pottery._plan import Steps
+    from pottery._plan import Plan, Step, Steps
 
+T = TypeVar("T")
+
+# Keys that are unlinked by one operation.
+MOST_AT_ONCE = 1000
 # The keys of temporary containers that are gone, for the next operation at a client to unlink.
 ABANDONED: dict[Any, deque[str]] = {}
 # How a connection waits that is opened while the program ends.
@@ -109,15 +113,40 @@ def _in_use_at(abandoned: deque[str]) -> list[str]:
     return [key for key, (maker, names) in used if maker == os.getpid() and names is abandoned]
 
 
+def sweeping(client: Any, names: deque[str], plan: Plan[T]) -> Steps[T]:
+    """Perform *plan*, and unlink the keys of temporary containers that are gone on the way.
+
+    They cost no round trip: the next command takes the UNLINK along. Only in a cluster, where they
+    may be anywhere, they are unlinked before. Their names are kept if that fails.
+    """
+    if is_cluster(client):
+        yield from sweep(client, names)
+        return (yield from plan)
+
+    def take_along(step: Step) -> Step:
+        if isinstance(step, Op) and step.client is None and (keys := _some_of(names)):
+            step.ahead = ("UNLINK", *keys)
+        return step
+
+    def put_back(step: Step) -> None:
+        if isinstance(step, Op):
+            names.extend(cast("tuple[str, ...]", step.ahead[1:]))
+
+    return (yield from adapted(plan, take_along, put_back))
+
+
+def _some_of(names: deque[str]) -> list[str]:
+    """Take names out of the deque, which another thread may empty meanwhile."""
+    keys: list[str] = []
+    with suppress(IndexError):
+        while len(keys) < MOST_AT_ONCE:
+            keys.append(names.popleft())
+    return keys
+
+
 def sweep(client: Any, names: deque[str]) -> Steps[None]:
     """Unlink the keys of temporary containers that are gone; keep their names if Redis is away."""
-    keys: list[str] = []
-    with suppress(IndexError):  # at the end, which another thread may have brought nearer
-        while True:
-            keys.append(names.popleft())
-    if not keys:
-        return
-    groups = by_slot(client, keys)
+    groups = by_slot(client, _some_of(names))
     try:
         while groups:
             yield from Op(("UNLINK", *groups[-1]), nothing, repeatable=True)

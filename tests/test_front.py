@@ -10,7 +10,7 @@ import sys
 import threading
 import time
 import weakref
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 
 import pytest
 from clients import close
@@ -25,6 +25,7 @@ from redis.retry import Retry
 
 from pottery import (
     AIORedisDeque,
+    AIORedisList,
     AIORedisSet,
     HyperLogLog,
     OutcomeUnknown,
@@ -35,6 +36,7 @@ from pottery import (
     RedisSet,
 )
 from pottery._clients import same_server
+from pottery._temporary import ABANDONED
 from pottery.testing import FaultyProxy, RedisServer, SentinelServer
 
 
@@ -294,8 +296,9 @@ def test_flushed_scripts_are_sent_anew(redis):
     assert len(numbers) == 8
 
 
-def test_server_that_is_busy_with_a_script_is_waited_for(server, redis):
-    numbers = RedisDeque(redis=redis, key="d")
+@contextmanager
+def hogged(server, redis):
+    """Keep the server busy with a script, for less time than it is waited for."""
     redis.config_set("lua-time-limit", 10)
     loop = "local t = redis.call('TIME') repeat local u = redis.call('TIME') until "
     loop += "(u[1] - t[1]) * 1e6 + u[2] - t[2] > 400000"
@@ -303,8 +306,14 @@ def test_server_that_is_busy_with_a_script_is_waited_for(server, redis):
         hog = threading.Thread(target=other.eval, args=(loop, 0))
         hog.start()
         time.sleep(0.15)
-        numbers.append("x")
+        yield
         hog.join()
+
+
+def test_server_that_is_busy_with_a_script_is_waited_for(server, redis):
+    numbers = RedisDeque(redis=redis, key="d")
+    with hogged(server, redis):
+        numbers.append("x")
     assert list(numbers) == ["x"]
 
 
@@ -323,6 +332,72 @@ def test_user_without_scripts_can_use_what_is_a_single_command(server, redis):
 
 
 # --- temporary keys
+
+
+def make_and_drop(client):
+    """Leave the key of a temporary container to the next operation, and return it."""
+    key = RedisSet("ab", redis=client).key
+    gc.collect()
+    assert key in ABANDONED[client]
+    return key
+
+
+@pytest.mark.parametrize("lost", [0, 1])
+def test_reply_that_is_lost_while_a_key_is_unlinked_runs_nothing_twice(redis, lossy, proxy, lost):
+    numbers = RedisList([1], redis=lossy, key="l")
+    key = make_and_drop(lossy)
+    proxy.drop_reply(after=lost)
+    with pytest.raises(OutcomeUnknown):
+        numbers.append(2)
+    assert numbers.to_list() in ([1], [1, 2])
+    assert not redis.exists(key)
+    assert key not in ABANDONED[lossy]
+
+
+def test_commands_that_are_sent_again_take_the_unlinking_along(redis, lossy, proxy):
+    numbers = RedisList([1], redis=lossy, key="l")
+    key = make_and_drop(lossy)
+    proxy.drop_reply(3)
+    assert numbers[0] == 1
+    assert not redis.exists(key)
+
+
+def test_busy_server_unlinks_keys_when_it_has_time(server, redis):
+    numbers = RedisList(redis=redis, key="l")
+    key = make_and_drop(redis)
+    with hogged(server, redis):
+        numbers.append("x")
+    assert numbers.to_list() == ["x"]
+    assert not redis.exists(key)
+
+
+@pytest.mark.parametrize("forbidden", ["-unlink", "-append"])
+def test_what_a_user_may_not_do_does_not_hinder_the_unlinking(server, redis, forbidden):
+    redis.execute_command("ACL SETUSER", "guest", "on", "nopass", "~*", "+@all", forbidden)
+    with server.client(username="guest", password="any") as client:
+        numbers = RedisList([1], redis=client, key="l")
+        key = make_and_drop(client)
+        numbers.append(2)
+        assert numbers.to_list() == [1, 2]
+        assert redis.exists(key) == (forbidden == "-unlink")
+        assert key not in ABANDONED[client]
+    redis.execute_command("ACL DELUSER", "guest")
+
+
+def test_asynchronous_operations_unlink_keys_along(redis, server):
+    async def run():
+        async with asynchronous.Redis.from_url(server.url) as client:
+            numbers = AIORedisList(redis=client, key="l")
+            temporary = await AIORedisSet.create("ab", redis=client)
+            key = temporary.key
+            assert redis.exists(key)
+            del temporary
+            gc.collect()
+            await numbers.append(1)
+            assert not redis.exists(key)
+            assert await numbers.to_list() == [1]
+
+    asyncio.run(run())
 
 
 def test_key_of_a_collected_container_is_unlinked_by_the_next_operation(redis):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+from collections import deque
 from hashlib import sha1
 
 import pytest
@@ -17,6 +18,7 @@ from pottery import list as list_module
 from pottery._front import _is_answer
 from pottery._plan import Done, Op, at, nothing, same, whole
 from pottery._script import Script
+from pottery._temporary import MOST_AT_ONCE, sweeping
 from pottery.base import CREATE, MOST_ARGUMENTS, PAGE, WHOLE
 from pottery.counter import ADD, REPLACE, CounterPlans, RedisCounter
 from pottery.deque import DequePlans, RedisDeque
@@ -212,6 +214,45 @@ def test_more_members_than_one_command_may_carry_are_asked_for_in_parts(a_set):
     found, sent = perform(plan, [1] * MOST_ARGUMENTS, [0])
     assert found == [True] * MOST_ARGUMENTS + [False]
     assert [len(op.args) for op in sent] == [MOST_ARGUMENTS + 2, 3]
+
+
+# --- keys of temporary containers that are gone
+
+
+def test_abandoned_keys_are_unlinked_along_with_the_next_command(a_set):
+    names = deque(["one", "two"])
+    _, (step,) = perform(sweeping(nowhere, names, SetPlans.add(a_set, 1)), 1)
+    assert (step.ahead, step.args) == (("UNLINK", "one", "two"), ("SADD", "k", "1"))
+    assert not names
+
+
+def test_abandoned_keys_are_unlinked_by_the_own_client_and_no_other(a_set):
+    names = deque(["one"])
+    plan = SetPlans.union(a_set, RedisSet(redis=elsewhere, key="other"))
+    _, steps = perform(sweeping(nowhere, names, plan), [b"0", []], [b"0", []])
+    assert [(step.client, step.ahead) for step in steps] == [
+        (elsewhere, ()),
+        (None, ("UNLINK", "one")),
+    ]
+
+
+def test_names_of_abandoned_keys_are_kept_if_the_command_fails(a_set):
+    names = deque(["one", "two"])
+    with pytest.raises(RedisConnectionError):
+        perform(sweeping(nowhere, names, SetPlans.add(a_set, 1)), RedisConnectionError())
+    assert list(names) == ["one", "two"]
+
+
+def test_names_of_abandoned_keys_are_kept_if_there_is_no_command(a_set):
+    names = deque(["one"])
+    assert perform(sweeping(nowhere, names, Done(1))) == (1, [])
+    assert list(names) == ["one"]
+
+
+def test_many_abandoned_keys_are_unlinked_by_several_commands(a_set):
+    names = deque(map(str, range(MOST_AT_ONCE + 1)))
+    perform(sweeping(nowhere, names, SetPlans.add(a_set, 1)), 1)
+    assert list(names) == [str(MOST_AT_ONCE)]
 
 
 # --- HyperLogLogs
