@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, NoReturn, TypeAlias, TypeVar, cast, overl
 from redis.exceptions import ResponseError
 
 from pottery._front import operation
-from pottery._json import alternate, encode, encode_keys, encode_many, find_key
+from pottery._json import alternate, encode, encode_key, encode_keys, encode_many, find_key
 from pottery._plan import Done, Op, nothing, whole
 from pottery._script import IS_SHORT, Script
 from pottery.base import MOST_ARGUMENTS, START, legible, warn_about
@@ -202,7 +202,11 @@ class CounterPlans(DictPlans[T, int]):
         """
         return self._count("subtract", iterable, kwargs)
 
-    def _count(self, how: str, arg: object, kwargs: Mapping[str, int]) -> Steps[None]:
+    def _count(self, how: str, arg: Any, kwargs: Mapping[str, int]) -> Steps[None]:
+        if type(arg) in (list, tuple) and len(arg) == 1 and not kwargs:  # nearly always
+            sign = "1" if how == "update" else "-1"
+            if (yield from self._count_one(encode_key(arg[0]), sign)):
+                return
         operands = yield from self._operands(arg, kwargs)
         deltas = _deltas(how, operands)
         texts, are_short = _texts(deltas), _are_short(deltas)
