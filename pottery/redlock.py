@@ -327,7 +327,7 @@ class RedlockPlans(HoldingPlans):
         if is_denied:
             grant.end(is_lost=True)
         failures = self._failures(votes, raises=raises)
-        if is_denied:
+        if grant.is_lost and sum(map(is_positive, votes)) < self._majority:
             raise ReleaseUnlockedLock(self.key, self._masters, failures)
 
     def _released(  # noqa: PLR0913 - each is a word of the request

@@ -408,6 +408,25 @@ def test_lock_that_is_released_too_late_is_lost(masters):
     assert lock.lost.is_set()
 
 
+def test_lock_that_ran_out_is_lost_though_masters_cannot_tell(colour, five_servers):
+    lock = colour.lock(auto_release_time=0.5)
+    colour.run(lock.acquire())
+    with stopped(*five_servers[:3]):
+        colour.rest(0.6)
+        with pytest.raises(ReleaseUnlockedLock) as caught:
+            colour.run(lock.release())
+    assert len(caught.value.redis_errors) == 3
+    assert lock.lost.is_set()
+
+
+def test_release_in_time_is_no_error_though_masters_cannot_tell(colour, five_servers):
+    lock = colour.lock()
+    colour.run(lock.acquire())
+    with stopped(*five_servers[:3]):
+        colour.run(lock.release())
+    assert not lock.lost.is_set()
+
+
 def test_lock_that_is_released_twice_is_not_lost(masters):
     lock = Redlock(key="printer", masters=masters)
     with suppress(ReleaseUnlockedLock), lock:
