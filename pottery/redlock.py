@@ -20,6 +20,7 @@ import time
 from contextlib import suppress
 from contextvars import ContextVar
 from inspect import iscoroutinefunction
+from math import inf
 from random import uniform
 from secrets import token_hex
 from typing import TYPE_CHECKING, Any, NamedTuple, cast
@@ -389,7 +390,7 @@ def _positive(name: str, value: Any, least: float = 0.001) -> float:
 
 
 def _count(name: str, value: int) -> int:
-    if value != int(value) or value < -1:
+    if value < -1 or (value != inf and value != int(value)):
         raise ValueError(f"{name} must be a whole number, -1 for no limit, not {value!r}")
     return value
 

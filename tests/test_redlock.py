@@ -214,6 +214,7 @@ def test_arguments_of_acquire_are_checked_as_those_of_threading_lock(colour, arg
         ({"auto_release_time": "10"}, TypeError),
         ({"num_extensions": -2}, ValueError),
         ({"num_extensions": 1.5}, ValueError),
+        ({"num_extensions": float("-inf")}, ValueError),
         ({"retry_delay": 0}, ValueError),
         ({"context_manager_blocking": False, "context_manager_timeout": 1}, ValueError),
         ({"on_lost": "call me"}, TypeError),
@@ -288,8 +289,9 @@ def test_extension_that_failed_does_not_count(colour, five_servers):
         colour.run(lock.extend())
 
 
-def test_extensions_may_be_unlimited(colour):
-    lock = colour.lock(num_extensions=-1)
+@pytest.mark.parametrize("unlimited", [-1, float("inf")])
+def test_extensions_may_be_unlimited(colour, unlimited):
+    lock = colour.lock(num_extensions=unlimited)
     colour.run(lock.acquire())
     for _ in range(20):
         colour.run(lock.extend())
