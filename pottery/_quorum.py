@@ -63,7 +63,6 @@ class Primitive(Front):
     so many masters raise that those left are no majority is raised as `QuorumIsImpossible`.
     """
 
-    key: str
     # Only containers have a client of their own.
     redis: Any = None
     # Replicas take over before they have heard everything, which would break promises.
@@ -74,7 +73,7 @@ class Primitive(Front):
     def __init__(self, key: object, masters: Iterable[Any], *, raise_on_redis_errors: bool) -> None:
         if not isinstance(key, str):
             raise TypeError(f"{type(self).__name__} key must be str, not {type(key).__name__}")
-        self.key = self._prefix + key
+        self._key = self._prefix + key
         self.raise_on_redis_errors = raise_on_redis_errors
         self._masters = self._chosen(masters)
         self._majority = len(self._masters) // 2 + 1
@@ -86,6 +85,11 @@ class Primitive(Front):
             if same_server(one, other):
                 raise ValueError(f"two of the masters are the same server, {_place(one)}: give one")
         return tuple(sorted(chosen, key=lambda master: str(address(master))))
+
+    @property
+    def key(self) -> str:
+        """The key at the masters: the one that was given, behind a prefix."""
+        return self._key
 
     @property
     def masters(self) -> frozenset[Any]:

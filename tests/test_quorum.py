@@ -107,6 +107,12 @@ def test_key_has_the_prefix():
     assert Thing("k", nowhere(1)).key == "thing:k"
 
 
+@pytest.mark.parametrize("name", ["key", "masters"])
+def test_what_a_lock_is_about_is_chosen_once(name):
+    with pytest.raises(AttributeError, match=name):
+        setattr(Thing(masters=nowhere(1)), name, "other")
+
+
 @pytest.mark.parametrize("key", [b"k", None, 1])
 def test_key_that_is_no_str_is_refused(key):
     with pytest.raises(TypeError, match="key must be str, not"):
