@@ -422,7 +422,6 @@ class BloomFilter(BloomPlans[T], Container):  # noqa: PLW1641 - no hash, as set
     def __init__(
         self,
         iterable: Elements[T] = (),
-        /,
         *,
         num_elements: int,
         false_positives: float,

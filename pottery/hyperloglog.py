@@ -222,7 +222,7 @@ class HyperLogLog(HyperLogLogPlans[T], Container):
     """
 
     def __init__(
-        self, iterable: Elements[T] = (), /, *, redis: Any = None, key: str | bytes = ""
+        self, iterable: Elements[T] = (), *, redis: Any = None, key: str | bytes = ""
     ) -> None:
         """Attach to *key*; if *iterable* has items, create the HyperLogLog.
 

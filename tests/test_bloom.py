@@ -188,6 +188,11 @@ def test_the_ways_of_asking_agree_bit_by_bit(redis):
     assert 5 < sum(together) < 100
 
 
+def test_first_elements_may_be_named(redis):
+    seen = BloomFilter(iterable="ab", num_elements=100, false_positives=0.01, redis=redis)
+    assert seen.contains_many("a", "b", "c") == [True, True, False]
+
+
 def test_filter_in_any_wire_mode(any_redis):
     seen = small(any_redis, ["a", "é"], key="b")
     seen.add("b")

@@ -77,6 +77,10 @@ def test_hyperloglog_in_any_wire_mode(any_redis):
         HyperLogLog("x", redis=any_redis, key="h")
 
 
+def test_first_elements_may_be_named(redis):
+    assert len(HyperLogLog(iterable="abc", redis=redis)) == 3
+
+
 def test_no_elements_take_no_round_trip(redis, commands):
     with commands(redis) as sent:
         seen = HyperLogLog([], redis=redis, key="h")
