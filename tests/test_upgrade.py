@@ -141,6 +141,21 @@ def test_each_program_has_its_own_pottery(performers):
     assert performers[0]("version") == "3.0.1"
 
 
+def test_every_name_and_option_of_the_old_is_there(old, new):
+    code = """
+import inspect, pottery
+def options(name):
+    thing = getattr(pottery, name)
+    function = thing.__init__ if isinstance(thing, type) else thing
+    parameters = inspect.signature(function).parameters.values()
+    return {one.name for one in parameters if one.kind is one.KEYWORD_ONLY}
+{name: options(name) for name in pottery.__all__}
+"""
+    now = new(code)
+    for name, options in old(code).items():
+        assert options <= now[name], name
+
+
 # --- what one writes, the other reads
 
 the_same_every_time = settings(
