@@ -36,7 +36,7 @@ from pottery.timer import ContextTimer
 
 __version__ = "4.0.0.dev0"
 
-# Warnings are for who has set logging up; without that, Python would print them.
+# Without a handler, Python would print our warnings even where nobody has set up logging.
 logging.getLogger("pottery").addHandler(logging.NullHandler())
 
 __all__ = [

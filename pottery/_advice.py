@@ -1,4 +1,4 @@
-"""What errors say besides: where it happened, and what helps."""
+"""What pottery adds to error messages: where the error happened, and what helps."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from redis.exceptions import TimeoutError as RedisTimeoutError
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
-# What to say of clients that nobody gave, when their server is away.
+# For each default client, what its errors say as well when its server cannot be reached.
 _NOT_GIVEN: WeakKeyDictionary[Any, str] = WeakKeyDictionary()
-# By exact type: what is derived from these says more by itself ...
+# Compared by exact type: the messages of subclasses already say more ...
 _AWAY = (RedisConnectionError, RedisTimeoutError)
-# ... and so do other texts, which also tell what to do next: "Too many connections".
+# ... and so do messages that begin differently, such as "Too many connections".
 _CONNECTING = ("Error ", "Timeout connecting")
 
-# Special methods that would have to wait, what there is instead, and how both are written.
+# Special methods that would have to wait, the methods to use instead, and how to write both.
 _SYNTAX = [
     ("__contains__", "has", "item in x", "await x.has(item)"),
     ("__delitem__", "delete", "del x[key]", "await x.delete(key)"),
@@ -37,9 +37,9 @@ _SYNTAX = [
 
 
 def refuse_syntax(kind: type) -> None:
-    """Let what cannot wait tell what can: Python itself would say that it is not supported.
+    """Give *kind* special methods whose errors say what to await; those of Python would not.
 
-    Type checkers are not told of it, and so go on to find such mistakes.
+    Type checkers do not see these methods, so they still find such mistakes.
     """
     for name, verb, wrong, right in _SYNTAX:
         if hasattr(kind, verb) and not hasattr(kind, name):
@@ -55,7 +55,7 @@ def _refusal(name: str, wrong: str, right: str) -> Callable[..., NoReturn]:
 
 
 def wrong_client(name: str, kinds: Iterable[type], given: object) -> str:
-    """Return what to say to who gives *name* something else than a client of *kinds*."""
+    """Return the error message for *name* if *given* is not a client of one of *kinds*."""
     named = [f"{_module(kind)}.{kind.__name__}" for kind in kinds]
     return f"{name} needs a {' or '.join(named)} client, not {_described(given, name, named[0])}"
 
@@ -82,15 +82,15 @@ def _in_other_colour(wanted: str) -> str:
 
 
 def remember_not_given(client: Any) -> None:
-    """Remember that *client* was made since none was given."""
+    """Remember that *client* is a default client: the caller gave none."""
     tried = "so REDIS_URL says which server is used"
     if not os.environ.get("REDIS_URL"):
-        tried = "and no REDIS_URL, so a server on this machine is used: start one by redis-server"
+        tried = "and no REDIS_URL, so a server on this machine is used: start redis-server"
     _NOT_GIVEN[client] = f"(No client was given, {tried}.)"
 
 
 def explained(error: Exception, client: Any, name: str, key: str | bytes | None) -> Exception:
-    """Return *error* with what helps, if it came when *name* asked *client* about *key*."""
+    """Return *error*, raised when *name* asked *client* about *key*, with any advice added."""
     if isinstance(error, ResponseError) and "WRONGTYPE " in str(error):
         error.args = (_on_wrong_type(str(error), name, key),)
     elif type(error) in _AWAY and client in _NOT_GIVEN and str(error).startswith(_CONNECTING):
@@ -99,10 +99,10 @@ def explained(error: Exception, client: Any, name: str, key: str | bytes | None)
 
 
 def _on_wrong_type(said: str, name: str, key: str | bytes | None) -> str:
-    # Of errors in a script, servers tell where it is, which is nobody's business but ours.
+    # Servers name the line of the script, which does not help the user.
     said = said[said.index("WRONGTYPE ") :].partition(" script: ")[0].rstrip(".")
     shown = key.decode(errors="backslashreplace") if isinstance(key, bytes) else key
     return (
         f"{said}: {name} found something else at its key {key!r}, or at one it was combined with: "
-        f"look by `pottery show {shown}`, or choose another key"
+        f"look with `pottery show {shown}`, or choose another key"
     )

@@ -1,15 +1,15 @@
-"""A call as text: equal calls of any process have one text, and unlike calls never do.
+"""A function call as text: equal calls have the same text in every process, others do not.
 
-`f(5, "x", unit="kg")` is spelled as just that: the name of the function, then the arguments as
-JSON, those by keyword in the order of their names. Never by `hash()`, which differs from process
-to process, and is one for -1 and -2. What JSON has no word for is an object with the name of the
-class, `{"datetime.date": ["2020-02-29"]}`.
+The text of `f(5, "x", unit="kg")` is just that: the name of the function, then the arguments as
+JSON, with keyword arguments sorted by name. It does not use `hash()`, which differs from process
+to process, and is the same for -1 and -2. A value that JSON cannot express becomes an object with
+the name of its class, `{"datetime.date": ["2020-02-29"]}`.
 
-Arguments that Python calls equal are spelled alike, as functools has it: 1, 1.0, True, Decimal(1)
-and an IntEnum of 1 are `1`. So an argument is taken for a str, an int and so on only if it compares
-as these do. Finer than Python: tuples of unlike classes differ, and so do the two times which a
-clock shows twice when it is put back. Coarser: every NaN is one, although it equals nothing, and
-so are classes of one name.
+Arguments that Python considers equal have the same text, as in functools: 1, 1.0, True, Decimal(1)
+and an IntEnum of 1 are all `1`. So an argument is treated as a str, an int and so on only if it
+compares like one. Finer than Python: tuples of different classes differ, and so do the two times
+that look the same when a clock is put back. Coarser: all NaNs are the same, although NaN equals
+nothing, and so are classes with the same name.
 """
 
 from __future__ import annotations
@@ -29,22 +29,22 @@ from pottery._json import encode
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
 
-# Longer texts are kept as digests.
+# A longer text is replaced by a digest.
 LONGEST = 200
-# Integers that every Python writes as decimals, however low its limit is set.
+# Bits of an integer that every Python writes in decimal, however low its limit is set.
 DECIMAL_BITS = 2000
-# Powers of ten up to which a Decimal is spelled as the fraction that it equals. Beyond, where the
-# fraction would be endless, it shares its text with other Decimals only.
+# Powers of ten up to which a Decimal has the text of the fraction that it equals. Beyond these,
+# where that text would be huge, a Decimal shares its text with other Decimals only.
 FRACTION_DIGITS = 400
 MICROSECOND = timedelta(microseconds=1)
 
 
 class NoTextError(TypeError):
-    """The argument has no text, since it is unknown what makes it equal to another."""
+    """The argument has no text: we do not know what makes it equal to another one."""
 
 
 class CallKey:
-    """Gives the texts of calls of the function *name*.
+    """Makes the text of each call of the function *name*.
 
     *typed* and *make_key* are those of `redis_cache`.
     """
@@ -81,7 +81,7 @@ class CallKey:
 
 
 def digest(text: str) -> str:
-    """Return 64 characters that no other text has."""
+    """Return 64 characters that stand for *text* and no other."""
     return blake2b(text.encode(errors="surrogatepass"), digest_size=32).hexdigest()
 
 
@@ -104,7 +104,7 @@ def _spell_typed(value: object) -> str:
 
 
 def _speller_of(value: object) -> Callable[[Any], str]:
-    hash(value)  # for its error, which is that of functools
+    hash(value)  # for its error, the one that functools gives
     kind = type(value)
     base = next((base for base in kind.__mro__ if base in _SPELLERS), None)
     if base is not None and _compare_alike(kind, base):
@@ -124,7 +124,7 @@ def _is_frozen_dataclass(kind: Any) -> bool:
 
 
 def _compares_fields(kind: Any) -> bool:
-    # A class that defines `__eq__` keeps its own. That of `@dataclass` was compiled from no file.
+    # `@dataclass` keeps an `__eq__` that the class defines; its own was not compiled from a file.
     code = getattr(kind.__eq__, "__code__", None)
     return code is not None and code.co_filename == "<string>"
 
@@ -158,7 +158,7 @@ def _spell_complex(value: complex) -> str:
 
 def _spell_decimal(value: Decimal) -> str:
     if value.is_nan():
-        hash(value)  # for its error, if it is a signaling one
+        hash(value)  # raises if the NaN is a signaling one
         return _tagged("decimal.Decimal", [encode(str(value))])
     if value.is_infinite():
         return encode(float(value))
@@ -210,7 +210,7 @@ def _spell_dataclass(value: Any) -> str:
 
 
 def _spell_enum(value: Enum) -> str:
-    # A combination of flags has no name in every Python.
+    # Not every Python gives a combination of flags a name.
     member = spell(value.value) if isinstance(value, Flag) else encode(value.name)
     return _tagged(_name(type(value)), [member])
 
@@ -219,13 +219,13 @@ def _spell_class(value: type) -> str:
     return _tagged("type", [encode(_name(value))])
 
 
-# --- times, of which those with a time zone are equal at the same instant
+# --- times: with a time zone, those of the same instant are equal
 
 
 def _spell_datetime(value: datetime) -> str:
     offset = value.utcoffset()
     if offset is not None and value.replace(fold=1 - value.fold).utcoffset() == offset:
-        with suppress(OverflowError):  # just before the year 1, or after 9999
+        with suppress(OverflowError):  # would be before the year 1, or after 9999
             value = value.astimezone(timezone.utc)
     return _tagged("datetime.datetime", [f'"{datetime.isoformat(value)}"'])
 

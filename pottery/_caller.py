@@ -1,8 +1,8 @@
-"""Callers: by whom a script knows an earlier run of itself.
+"""Callers: they let a script recognize its own earlier run.
 
 A caller performs one operation at a time and numbers its commands. A script that finds the number
-of its command in the caller's record has run already. Idle callers are used again, the last one
-first, so that there are no more records than operations at one time.
+of its command in the caller's record has run already. Idle callers are reused, the most recent
+first, so there are no more records than operations at the same time.
 """
 
 from __future__ import annotations
@@ -14,9 +14,9 @@ from uuid import uuid4
 
 
 class Caller:
-    """Who performs an operation; from `lease` until `free` no other operation has it.
+    """Performs an operation; from `lease` until `free` no other operation uses it.
 
-    After an operation that failed it is not freed, for its last command may be on its way still;
+    It is not freed after an operation that failed, since its last command may still be on its way,
     unless the server has answered a later one.
     """
 
@@ -28,12 +28,12 @@ class Caller:
     def __init__(self) -> None:
         self.name = uuid4().hex
         self.number = 0
-        # Whether the last command may have taken something that was not delivered yet.
+        # Whether the last command may have taken something that nobody has received.
         self.may_hold = False
 
     @classmethod
     def lease(cls) -> Caller:
-        """Return a caller that nobody else has."""
+        """Return a caller that no other operation uses."""
         if cls.process != os.getpid():  # a forked child must not pass for its parent
             cls.idle = deque()
             cls.process = os.getpid()
@@ -43,10 +43,10 @@ class Caller:
             return cls()
 
     def free(self) -> None:
-        """Let others have this caller."""
+        """Let other operations use this caller."""
         self.may_hold = False
         self.idle.append(self)
 
     def count(self, number: int = 0) -> str:
-        """Return the number of the last command, or of *number* after it, as records have it."""
+        """Return the number of the last command, plus *number*, as it is written in records."""
         return f"{self.number + number:016d}"

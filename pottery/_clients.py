@@ -1,4 +1,4 @@
-"""Clients: the one for who gives none, and whether two of them lead to one server."""
+"""Clients: the default one, and whether two of them use the same server."""
 
 from __future__ import annotations
 
@@ -21,20 +21,20 @@ DEFAULT_URL = "redis://localhost:6379/0"
 
 @cache
 def default_client(client_type: Any) -> Any:
-    """Return the client of REDIS_URL, or else of a server on this machine; one for all."""
+    """Return the client for REDIS_URL, or for a server on this machine; it is shared by all."""
     try:
         client = client_type.from_url(os.environ.get("REDIS_URL") or DEFAULT_URL)
-    except ValueError:  # which may show a password that stands in the wrong place
-        raise ValueError(f"REDIS_URL is no URL of a server, as {DEFAULT_URL} is one") from None
+    except ValueError:  # its text may show a password that is in the wrong place
+        raise ValueError(f"REDIS_URL is not the URL of a server, such as {DEFAULT_URL}") from None
     remember_not_given(client)
     return client
 
 
 def same_server(one: Any, other: Any) -> bool:
-    """Return whether two clients certainly use one database of one server, as one user.
+    """Return whether two clients certainly use the same server, database and user.
 
-    A server may have many addresses, so False means only that nothing is known. A cluster is one
-    server here; it is known by any of its nodes.
+    A server may have many addresses, so False only means that we cannot tell. A cluster counts as
+    one server here; any of its nodes identifies it.
     """
     if one is other:
         return True
@@ -53,7 +53,7 @@ def _same_cluster(one: Any, other: Any) -> bool:
 
 
 def _whereabouts(client: Any) -> tuple[Any, ...] | None:
-    """Return what says where a client's commands go, None if nothing does."""
+    """Return what identifies the place where a client's commands go, None if nothing does."""
     pool = client.connection_pool
     if not isinstance(pool, _SENTINEL_POOLS):
         return address(client)
@@ -65,7 +65,7 @@ def _whereabouts(client: Any) -> tuple[Any, ...] | None:
 
 
 def address(client: Any) -> tuple[Any, ...] | None:
-    """Return what is known of where a client's commands go, None if that is nothing."""
+    """Return the address, user and database of a client, None if it has no address of its own."""
     options = client.connection_pool.connection_kwargs
     if not options.get("host") and not options.get("path"):
         return None  # found by Sentinel, say

@@ -1,17 +1,17 @@
-"""Clusters: which server a command goes to, and which names belong to one slot.
+"""Clusters: which server a command goes to, and which keys share a slot.
 
-A cluster spreads its keys by their slot, and one command can only use keys of one slot. The rules:
+A cluster distributes its keys by slot, and one command can only use keys of one slot. The rules:
 
-1.  What belongs to a container (companions, copies, results) is named such that it has the slot of
-    the container's key: see `companion` and `tag`.
-2.  The client knows the servers, and lends connections to each; the front sends. The client's own
-    way of sending is not used, since it sends again what may have run.
-3.  A server that says MOVED or ASK has not run the command, so it goes on to where that says: see
-    `Route`. The client is told of what was MOVED. Where a connection was lost, or the cluster says
-    that it is down, the client asks the servers anew who serves which slots.
+1.  What belongs to a container (companions, copies, results) has a key in the same slot as the
+    container's: see `companion` and `tag`.
+2.  The client knows the servers and lends connections to each; the front does the sending. The
+    client's own way of sending is not used, since it resends commands that may have run.
+3.  A server that answers MOVED or ASK has not run the command, so the command goes on to the server
+    that the answer names: see `Route`. The client is told about MOVED. After a lost connection, or
+    when the cluster says that it is down, the client asks the servers again which slots they serve.
 
-What redis-py does not offer as a public method is here, too: the nodes of an asynchronous client
-lend connections, but are no pools.
+This module also does what redis-py has no public method for: the nodes of an asynchronous client
+lend connections, but they are not pools.
 """
 
 from __future__ import annotations
@@ -50,26 +50,26 @@ if TYPE_CHECKING:
 
 _CLUSTERS = (redis.RedisCluster, redis.asyncio.RedisCluster)
 
-# Redirections that are followed at once: one or two are usual.
+# Redirections that are followed without a pause; one or two are usual.
 _AT_ONCE = 4
-# Seconds for which a command follows a slot that moves or waits for its keys to be together, and
-# those between two looks.
+# Seconds for which a command follows a slot that moves, or waits until its keys are together
+# again; and seconds between two attempts.
 _MIGRATION, _LOOK = 10.0, 0.02
-# What says that somebody else may serve the slot by now.
+# Errors after which another server may serve the slot by now.
 _STALE = (RedisConnectionError, RedisTimeoutError, OSError, ClusterDownError)
-# What pools say that have lent all that they may.
+# What a pool says when it has lent all its connections.
 _NONE_LEFT = {"Too many connections", "No connection available."}
 
 
 def is_cluster(client: object) -> bool:
-    """Return whether *client*, of either colour, is one of a cluster."""
+    """Return whether *client*, blocking or asynchronous, is a cluster client."""
     kind: Any = type(client)
     return _is_cluster_type(kind)
 
 
 @cache
 def _is_cluster_type(kind: Any) -> bool:
-    # Remembered, since classes of redis-py are protocols: to ask them takes almost a microsecond.
+    # Cached: redis-py's classes are protocols, so issubclass takes almost a microsecond.
     return issubclass(kind, _CLUSTERS)
 
 
@@ -82,9 +82,9 @@ def slot(key: str | bytes) -> int:
 
 
 def companion(key: str | bytes, name: str) -> str | bytes:
-    """Return a key of the same slot as *key*, for something that belongs to it.
+    """Return a key in the same slot as *key*, for something that belongs to it.
 
-    That is `key~name` if *key* has a {tag}, as a rule `{key}~name` if it has none.
+    It is `key~name` if *key* has a {tag}, and usually `{key}~name` if it has none.
     """
     beside = _beside(_encoded(key)) + f"~{name}".encode()
     return beside.decode() if isinstance(key, str) else beside
@@ -98,13 +98,13 @@ def _beside(key: bytes) -> bytes:
 
 @cache
 def tag(number: int) -> str:
-    """Return the same {tag} in all processes, that gives keys the slot *number*."""
+    """Return a {tag} that puts keys in slot *number*, the same one in all processes."""
     # About 16000 tries, a few milliseconds.
     return next(f"{{{n}}}" for n in map(str, count()) if key_slot(n.encode()) == number)
 
 
 def by_slot(client: Any, keys: Iterable[str]) -> list[list[str]]:
-    """Return *keys* in groups, each of which *client* may give to one command."""
+    """Return *keys* in groups, so that *client* can send each group in one command."""
     if not is_cluster(client):
         return [list(keys)]
     groups: dict[int, list[str]] = {}
@@ -123,7 +123,7 @@ def _has_tag(key: bytes) -> bool:
 
 
 def _key_of(args: tuple[Argument, ...]) -> Argument:
-    """Return the key, or the first of the keys, of a command."""
+    """Return the key of a command, or the first of its keys."""
     if args[0] in ("EVALSHA", "EVAL"):
         return args[3]
     if args[0] == "XREAD":
@@ -135,17 +135,17 @@ def _key_of(args: tuple[Argument, ...]) -> Argument:
 
 
 def known_nodes(client: Any) -> set[str]:
-    """Return the addresses of the nodes that *client* knows of: no node is in two clusters."""
+    """Return the addresses of the nodes that *client* knows; no node is in two clusters."""
     manager = client.nodes_manager
     return {*manager.startup_nodes, *manager.nodes_cache}
 
 
 class Route:
-    """The way of one command through the cluster behind *client*, in either colour.
+    """The route of one command through the cluster behind *client*, blocking or asynchronous.
 
-    Before each attempt, `pool` is that of the server to ask, `asks` whether it has to be told that
-    it was asked for. After a failure, `pause` says whether and when to try again; then `refresh`
-    does what the failure calls for.
+    Before each attempt, `pool` returns the pool of the server to ask, and `asks` tells whether that
+    server must be sent ASKING first. After a failure, `pause` tells whether and when to try again;
+    then `refresh` updates what the client knows.
     """
 
     def __init__(
@@ -153,7 +153,7 @@ class Route:
     ) -> None:
         self.client = client
         self.key = _encoded(_key_of(args))
-        self.is_sent = False  # some bytes of the command, maybe
+        self.is_sent = False  # whether any bytes of the command may have left
         self._pauses = iter(pauses)
         self._redirections = 0
         self._until = 0.0
@@ -161,7 +161,7 @@ class Route:
 
     @property
     def asks(self) -> bool:
-        """Whether the server is only about to take over the slot."""
+        """Whether the server does not have the slot yet, but is about to take it over."""
         return isinstance(self._error, AskError) and not isinstance(self._error, MovedError)
 
     def pool(self) -> Any:
@@ -177,7 +177,7 @@ class Route:
             raise RedisConnectionError(str(error)) from error
 
     def pause(self, error: Exception, *, repeatable: bool) -> float | None:
-        """Return for how long to wait until the next attempt, None if there must not be one."""
+        """Return how long to wait before the next attempt, None if there must not be one."""
         self._error = error
         if isinstance(error, (AskError, TryAgainError)):
             return self._pause_of_migration(error)
@@ -193,13 +193,13 @@ class Route:
         return 0.0 if is_at_once else _LOOK
 
     def _is_unreachable(self, error: Exception) -> bool:
-        """Return whether nothing was sent since the server is away."""
+        """Return whether nothing was sent because the server cannot be reached."""
         if self.is_sent or isinstance(error, (ResponseError, AuthenticationError)):
             return False
         return str(error) not in _NONE_LEFT and not isinstance(error, MaxConnectionsError)
 
     def refresh(self) -> Any:
-        """Tell the client what the failure says; return what is to be awaited, if it is."""
+        """Tell the client what the failure says; return what to await, None if nothing."""
         self.is_sent = False
         manager, error = self.client.nodes_manager, self._error
         if isinstance(error, MovedError):
@@ -208,7 +208,7 @@ class Route:
 
 
 def server(client: Any, node: Any) -> Any:
-    """Return what has the `connection_pool` of *node*: as a client of that server alone has it."""
+    """Return an object with the `connection_pool` of *node*, like a client of that server."""
     if isinstance(client, redis.RedisCluster):
         return client.get_redis_connection(node)
     pools = nodes_of(client).pools
@@ -219,7 +219,7 @@ def server(client: Any, node: Any) -> Any:
 
 
 def server_of(client: Any, args: tuple[Argument, ...]) -> Any:
-    """Return what has the `connection_pool` for a command; ConnectionError if no server has."""
+    """Return an object with the `connection_pool` for a command; ConnectionError if none has."""
     return server(client, Route(client, args, ())._node())
 
 
@@ -231,18 +231,18 @@ def drop_idle(client: Any) -> None:
 
 
 def learn(client: Any, moved: Any) -> Any:
-    """Tell *client* where a slot is now; return what is to be awaited, if it is."""
+    """Tell *client* where a slot is now; return what to await, None if nothing."""
     manager = client.nodes_manager
     moved.host, moved.port = manager.remap_host_port(moved.host, moved.port)
     if hasattr(manager, "move_slot"):
         return manager.move_slot(moved)
-    manager._moved_exception = moved  # before redis-py 7, whose next look ...
-    manager.get_node_from_slot(moved.slot_id)  # ... is this one
+    manager._moved_exception = moved  # before redis-py 7: applied by its next look-up ...
+    manager.get_node_from_slot(moved.slot_id)  # ... which is this one
     return None
 
 
 def _node_at(client: Any, ask: Any) -> Any:
-    """Return the node to which an ASK leads: one that has no slots yet, perhaps."""
+    """Return the node that an ASK names, which may have no slots yet."""
     manager = client.nodes_manager
     host, port = manager.remap_host_port(ask.host, ask.port)
     node = manager.get_node(host=host, port=port)
@@ -256,7 +256,7 @@ def _node_at(client: Any, ask: Any) -> Any:
 
 
 async def ready(client: Any) -> None:
-    """See to it that an asynchronous client knows its nodes; ConnectionError if none answers."""
+    """Make sure that an asynchronous client knows its nodes; ConnectionError if none answers."""
     try:
         await client.initialize()
     except RedisClusterException as error:
@@ -264,13 +264,13 @@ async def ready(client: Any) -> None:
 
 
 async def done(step: Any) -> None:
-    """Wait for what may have to be awaited."""
+    """Await *step* if it has to be awaited."""
     if isawaitable(step):
         await step
 
 
 class NodePool:
-    """The connections of a *node* of an asynchronous client, as a pool has them."""
+    """The connections of a *node* of an asynchronous client, with the methods of a pool."""
 
     def __init__(self, node: Any) -> None:
         self.node = node
@@ -279,10 +279,10 @@ class NodePool:
         self.connection_kwargs = node.connection_kwargs
 
     async def get_connection(self, *_: object) -> Any:
-        """Lend a connection on which nothing is to come."""
+        """Lend a connection on which no reply is pending."""
         try:
             connection = self.node.acquire_connection()
-        except RedisConnectionError:  # in the words of a pool
+        except RedisConnectionError:  # say it in the words of a pool
             raise RedisConnectionError("Too many connections") from None
         try:
             if connection.is_connected and not await is_quiet(connection):
@@ -300,14 +300,14 @@ class NodePool:
         release(connection)
 
     async def disconnect(self, **_: object) -> None:
-        """Do nothing: `get_connection` sees to what was interrupted in it."""
+        """Do nothing: `get_connection` itself cleans up when it is interrupted."""
 
     def reset(self) -> None:
-        """Do nothing: see `Nodes`."""
+        """Do nothing: `Nodes.reset` does it."""
 
 
 class Nodes:
-    """All nodes of an asynchronous *client*, also those to which no command went yet."""
+    """All nodes of an asynchronous *client*, even those that no command has used yet."""
 
     def __init__(self, client: Any) -> None:
         self.client = client
@@ -315,7 +315,7 @@ class Nodes:
         self.pools: dict[str, NodePool] = {}
 
     def reset(self) -> None:
-        """Forget the connections and the locks of an event loop that runs no more."""
+        """Forget the connections and the locks of an event loop that no longer runs."""
         renew_locks(self.client)
         renew_locks(self.manager)
         for node in (*self.manager.nodes_cache.values(), *self.manager.startup_nodes.values()):
@@ -325,8 +325,8 @@ class Nodes:
 
 def nodes_of(client: Any) -> Nodes:
     """Return the nodes of an asynchronous *client*."""
-    # The client has them, to be forgotten with it: they lead back to it, so that a mapping of ours,
-    # even one of weak references, would keep all of them.
+    # Stored on the client, so that both are collected together: the nodes refer to the client, so
+    # a mapping of ours, even one with weak keys, would keep both alive.
     nodes: Nodes | None = getattr(client, "_pottery_nodes", None)
     if nodes is None:
         nodes = client._pottery_nodes = Nodes(client)

@@ -1,4 +1,4 @@
-"""What redis-py's asynchronous connections and pools need where a task or an event loop ends."""
+"""What redis-py's asynchronous connections and pools need when a task or an event loop ends."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from weakref import WeakKeyDictionary
 
 # The event loop in which each asynchronous pool was used last.
 _LOOPS: WeakKeyDictionary[Any, asyncio.AbstractEventLoop] = WeakKeyDictionary()
-# Bytes of a command that an idle connection takes at once: half of what asyncio lets pile up.
+# Bytes of a command that an idle connection accepts at once: half of what asyncio buffers.
 _BRIEF = 2**15
 
 
 def deliver_cancellation(before: int) -> None:
-    """Raise the cancellation that was swallowed since there were *before* of them.
+    """Raise CancelledError if a cancellation was swallowed since `cancellations` gave *before*.
 
-    asyncio.wait_for, by which redis-py connects and sends, does that before Python 3.12.
+    asyncio.wait_for, which redis-py uses to connect and send, can do that before Python 3.12.
     """
     if cancellations() > before:
         raise asyncio.CancelledError
@@ -23,7 +23,7 @@ def deliver_cancellation(before: int) -> None:
 
 def cancellations() -> int:
     """Return how often the current task was cancelled."""
-    # Python 3.10 does not count them, so there one in a thousand may still get lost.
+    # Python 3.10 does not count them, so one in a thousand may still get lost there.
     counter: Any = getattr(asyncio.current_task(), "cancelling", int)
     return int(counter())
 
@@ -31,18 +31,18 @@ def cancellations() -> int:
 def has_ended(connection: Any) -> bool:
     """Return whether the server has closed a connection.
 
-    A pool of redis-py 8 does not look if it is to be told of maintenance, as it is by default.
+    A pool of redis-py 8 does not check this while maintenance notifications are on, as by default.
     """
-    stream = connection._reader  # no public way leads to it
+    stream = connection._reader  # there is no public access to it
     return stream is not None and bool(stream.at_eof())
 
 
 async def write_to(connection: Any, command: Any) -> None:
-    """Send what is packed."""
+    """Send *command*, which is packed."""
     before, timeout = cancellations(), connection.socket_timeout
     if sum(map(len, command)) <= _BRIEF and connection.is_connected:
-        # It fits into the buffer, so nothing is waited for: save redis-py's timer, which is a task
-        # of its own before Python 3.12.
+        # It fits into the buffer, so sending does not wait. Do without redis-py's timer, which is a
+        # task of its own before Python 3.12.
         connection.socket_timeout = None
     try:
         await connection.send_packed_command(command, check_health=False)
@@ -52,7 +52,7 @@ async def write_to(connection: Any, command: Any) -> None:
 
 
 def move_to_this_loop(pool: Any) -> None:
-    """Drop the connections that *pool* has in an event loop which runs no more: they are dead."""
+    """Drop the connections that *pool* has in an event loop that no longer runs: they are dead."""
     loop, last = asyncio.get_running_loop(), _LOOPS.get(pool)
     if last is loop:
         return
@@ -63,15 +63,16 @@ def move_to_this_loop(pool: Any) -> None:
 
 
 def renew_locks(owner: Any) -> None:
-    """Replace the locks of *owner*: those by which tasks waited are of their loop for ever."""
+    """Replace the locks of *owner*: one that tasks have waited for stays bound to their loop."""
     for name, lock in _locks(owner).items():
         setattr(owner, name, type(lock)())
 
 
 async def wake_another(pool: Any) -> None:
-    """Pass on the word that a connection is free: who gets it and is cancelled at once, keeps it.
+    """Wake another task that waits for a connection, in case a cancelled task was woken.
 
-    (So it is before Python 3.13.) Whoever is woken for nothing waits on.
+    Before Python 3.13, a task that is woken and then cancelled does not wake the next one. A task
+    that is woken for nothing goes on waiting.
     """
     for lock in _locks(pool).values():
         if isinstance(lock, asyncio.Condition):
@@ -80,7 +81,7 @@ async def wake_another(pool: Any) -> None:
 
 
 def _locks(owner: Any) -> dict[str, asyncio.Lock | asyncio.Condition]:
-    """Return what tasks wait by for a connection. No method of a pool tells."""
+    """Return the locks that tasks wait for to get a connection; a pool has no method for that."""
     names = (*getattr(owner, "__dict__", ()), *getattr(owner, "__slots__", ()))
     kinds = asyncio.Lock, asyncio.Condition
     attributes = ((name, getattr(owner, name, None)) for name in names)

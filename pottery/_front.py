@@ -1,25 +1,25 @@
-"""Fronts: what performs plans, by blocking or by awaiting, and what makes methods of them.
+"""Fronts perform plans, by blocking or by awaiting, and turn plans into methods.
 
-The rules of this file, the only clever one beside those of polls:
+The rules of this module, the most intricate one along with those for polls:
 
-1.  Only here, in _event_loop.py and in _poll_*.py is it known whether we block or await; only
-    there are threads, sockets and sleep.
-2.  A step is sent by a connection leased from the client's own pool, by the pool's public methods.
-    So everything that the client is configured with stays in force (credentials, TLS, protocol,
+1.  Only this module, _event_loop.py and _poll_*.py know whether we block or await. Only they use
+    threads, sockets and sleep, apart from a lock in _together.py.
+2.  A step is sent over a connection leased from the client's own pool, by the pool's public
+    methods. So the whole configuration of the client stays in force (credentials, TLS, protocol,
     health checks, timeouts, retries of connecting).
 3.  A step is never sent again once any of its bytes may have left, unless it says that this is safe
-    (`repeatable`) or the server said that it did not run it. A lost reply to any other step is
-    `OutcomeUnknown`, and so is one to a step that `writes` and was sent again in vain. (redis-py
-    sends everything again: pushes twice, and pops lose an element.)
-4.  A connection on which anything but an error reply happened (a time-out, Ctrl-C, a cancelled
-    task) is closed before it goes back to the pool. Else the next caller would read its reply.
-5.  Replies arrive as redis-py's parser gives them, bytes undecoded, for RESP2 and RESP3 alike; the
-    client's response callbacks and `decode_responses` are not in between.
-6.  What a pool is not made for, to wait and to ask many servers at once, is a `Poll`: see _poll.py.
-7.  A plan to which an error was thrown is carried on to its end, even if the task is cancelled once
-    more.
-8.  Inside a plan `self.add(x)` would perform: plans are composed from undecorated `_methods`.
-9.  Of a cluster client, a step goes to the pool of the server that has its key: see _cluster.py.
+    (`repeatable`) or the server said that it did not run it. If the reply to any other step is
+    lost, `OutcomeUnknown` is raised, as it is for a step that `writes` and was sent again in vain.
+    (redis-py sends everything again: a push happens twice, and a pop loses an element.)
+4.  After anything but a reply (a time-out, Ctrl-C, a cancelled task), a connection is closed before
+    it goes back to the pool. Otherwise the next caller would read the late reply.
+5.  Replies arrive as redis-py's parser returns them, as undecoded bytes, for RESP2 and RESP3 alike.
+    The client's response callbacks and `decode_responses` are bypassed.
+6.  Pools are not made for waiting, or for asking many servers at once; a `Poll` is: see _poll.py.
+7.  When an error is thrown into a plan, the plan runs to its end, even if the task is cancelled
+    again.
+8.  Inside a plan, `self.add(x)` would perform: plans are composed from undecorated `_methods`.
+9.  With a cluster client, a step goes to the pool of the server that has its key: see _cluster.py.
 """
 
 from __future__ import annotations
@@ -86,21 +86,21 @@ P = ParamSpec("P")
 S = TypeVar("S")
 T = TypeVar("T")
 
-# What goes on in the background of event loops, which themselves keep no hold of it.
+# Tasks in the background: an event loop itself keeps only weak references to its tasks.
 _TASKS: set[asyncio.Task[Any]] = set()
 
-# What the server says, so that it is known what happened ...
+# Errors that are an answer of the server, so that we know what happened ...
 _ANSWERS = (ResponseError, AuthenticationError, BusyLoadingError)
-# ... and of it what it says for now, instead of running the command ...
+# ... and of these, what it says for now, instead of running the command ...
 _REFUSALS = (BusyLoadingError, TryAgainError, ClusterDownError)
-# ... the last being of connections found by Sentinel, in place of the READONLY of a master that is
-# one no more. (Its context would not do: that may be an error which the caller is handling.)
+# ... of which a connection found by Sentinel raises the last one, in place of the READONLY of a
+# former master. (Its __context__ is no help: that may be an error that the caller is handling.)
 _REFUSING = ("BUSY ", "The previous master is now a slave")
 _PIPELINES = (Pipeline, AsyncPipeline, ClusterPipeline)
-# Seconds before each further attempt, None after the last. Every attempt connects first, and that
-# as patiently as the client is configured to.
+# Seconds before each further attempt, None after the last. Every attempt connects first, as
+# patiently as the client is configured to.
 _PAUSES = (0.0, 0.02, 0.1, 0.5, 1.0, None)
-# Before redis-py 5.3 a pool had to be told the name of the command; from then on it must not be.
+# Before redis-py 5.3, a pool must be told the name of the command; since then, it must not be.
 _VERSION = tuple(int(part) for part in redis.__version__.split(".")[:2])
 _LEASE = ("_",) if _VERSION < (5, 3) else ()
 
@@ -110,11 +110,11 @@ def _is_over(steps: Any) -> bool:
 
 
 class operation(Generic[S, P, T]):  # noqa: N801 - a decorator, spelled as property and cache are
-    """A plan as a method, in the colour of its owner.
+    """A plan as a method, in the colour of its owner: blocking or asynchronous.
 
-    In a class of plans the attribute is the plan: `SetPlans.add(s, 1)` is an `Op`. When a front
-    inherits it, the front puts a method of its colour in its place, so a call costs what a plain
-    method call costs, and `RedisSet.add(s, 1)` and `help(RedisSet.add)` are what one expects.
+    In a class of plans the attribute is the plan: `SetPlans.add(s, 1)` is an `Op`. A front that
+    inherits it replaces it by a method of its own colour. So a call costs no more than that of any
+    method, and `RedisSet.add(s, 1)` and `help(RedisSet.add)` are what one expects.
     """
 
     def __init__(self, plan: Callable[Concatenate[S, P], Plan[T]]) -> None:
@@ -138,7 +138,7 @@ class operation(Generic[S, P, T]):  # noqa: N801 - a decorator, spelled as prope
 
 
 class Front:
-    """What performs plans, at the client *redis*."""
+    """Performs plans with the client *redis*."""
 
     redis: Any
     key: Any
@@ -146,18 +146,18 @@ class Front:
     _cluster_type: type
     _takes_clusters = True
     _instead_of_pickling = "give the other process its key"
-    # What users call it, if that is not the name of the class.
+    # The name that users know it by, if that is not the name of the class.
     _known_as = ""
     _signal: Any
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
-        """Give the class its operations in the colour of its front."""
+        """Give the class its operations, in the colour of its front."""
         super().__init_subclass__(**kwargs)
         for name, plan in _inherited(cls):
             if isinstance(plan, operation):
                 method = cls._method(cast("Any", plan))
                 setattr(cls, name, method)
-                if method is not plan:  # as Python names what was never awaited
+                if method is not plan:  # for Python's warning that it was never awaited
                     method.__qualname__ = f"{cls.__qualname__}.{name}"
 
     @staticmethod
@@ -165,7 +165,7 @@ class Front:
         return plan  # a class of plans has no colour yet
 
     def __reduce__(self) -> NoReturn:
-        """Refuse to be pickled: what is here are names of data in Redis, and clients."""
+        """Refuse to be pickled: this object holds only a client and the key of data in Redis."""
         kind = type(self).__name__
         raise TypeError(f"cannot pickle '{kind}' object: {self._instead_of_pickling} instead")
 
@@ -175,7 +175,7 @@ class Front:
 
     @classmethod
     def _choose(cls, client: Any) -> Any:
-        """Return *client*, or the default one for None; TypeError if it is none for this front."""
+        """Return *client*, or the default one for None; TypeError if this front cannot use it."""
         if client is None:
             return default_client(cls._client_type)
         wanted = (cls._client_type, cls._cluster_type)[: 2 if cls._takes_clusters else 1]
@@ -184,12 +184,12 @@ class Front:
         return client
 
     def _failure(self, op: Op[Any], error: Exception, *, in_doubt: bool) -> Exception:
-        """Return what to raise when *error* came instead of the reply to *op*.
+        """Return the exception to raise when *error* came instead of the reply to *op*.
 
-        *in_doubt* says whether *op*, now or before, was sent and not answered.
+        *in_doubt* says whether *op* was sent, now or before, and not answered.
         """
-        # A refusal now says nothing of the run before, which the server may have allowed. But whose
-        # script is unknown has not failed yet.
+        # A refusal now says nothing about an earlier run, which the server may have allowed. And a
+        # script that is unknown to the server is sent once more, by its text.
         if not in_doubt or not op.writes or isinstance(error, NoScriptError):
             return self._explained(error)
         unknown = OutcomeUnknown(self.redis, self.key, str(op.args[0]))
@@ -197,7 +197,7 @@ class Front:
         return unknown
 
     def _explained(self, error: Exception) -> Exception:
-        """Return *error*, which says where it happened and what helps, if we know."""
+        """Return *error*, which now also says where it happened and what helps, if we know."""
         return explained(error, self.redis, self._name(), self.key)
 
 
@@ -239,7 +239,7 @@ class Sync(Front):
     def _perform(self, plan: Plan[T]) -> T:
         if abandoned := ABANDONED.get(self.redis):
             return self._drive(sweeping(self.redis, abandoned, plan))
-        if isinstance(plan, Op):  # nearly always: save the generator
+        if isinstance(plan, Op):  # nearly always, and faster without a generator
             result: T = plan.read(self._send(plan))
             return result
         return self._drive(iter(plan))
@@ -256,7 +256,7 @@ class Sync(Front):
             except BaseException as error:
                 if _is_over(steps):  # raised by the plan
                     raise
-                # Ctrl-C may come right here, too: the plan hears of whatever it was.
+                # Ctrl-C may come right here, too. Whatever it was, throw it into the plan.
                 go_on = partial(steps.throw, error)
 
     def _follow(self, step: Step) -> Any:
@@ -266,7 +266,7 @@ class Sync(Front):
             return self._vote(step)
         return step.until.wait(step.seconds) if step.until else sleep(step.seconds)
 
-    # What goes on beside the caller: a signal that others can wait for, and a plan of its own.
+    # For what runs in the background: a signal to wait for, and the start of a plan there.
     _signal = threading.Event
 
     @staticmethod
@@ -290,13 +290,13 @@ class Sync(Front):
                     connection.disconnect()
                 in_doubt |= not _is_answer(error)
                 if pause is None or not _may_be_sent_again(op, error):
-                    # It sets the cause itself, where there is one.
+                    # _failure sets the cause where there is one.
                     raise self._failure(op, error, in_doubt=in_doubt)  # noqa: B904
             except BaseException:
                 connection.disconnect()
                 raise
             finally:
-                try:  # right here: to enter a function is a moment for interrupts
+                try:  # not in a function: an interrupt may come as one is entered
                     client.connection_pool.release(connection)
                 except BaseException:
                     self._release_again(client.connection_pool, connection)
@@ -318,7 +318,7 @@ class Sync(Front):
         return connection.read_response(disable_decoding=True)
 
     def _send_around(self, client: Any, op: Op[Any]) -> Any:
-        """Send *op* to the server of a cluster that has its key, wherever that may have gone."""
+        """Send *op* to the server of a cluster that has its key, even if the key is moving."""
         route, in_doubt = Route(client, op.args, _PAUSES), False
         while True:
             try:
@@ -330,10 +330,10 @@ class Sync(Front):
                     raise self._failure(op, error, in_doubt=in_doubt)  # noqa: B904
             sleep(pause)
             try:
-                with suppress(Exception):  # nobody may know just now
+                with suppress(Exception):  # maybe no server knows right now
                     route.refresh()
             except BaseException:
-                drop_idle(client)  # redis-py may have put one back in the middle of a reply
+                drop_idle(client)  # redis-py may have released one in the middle of a reply
                 raise
 
     def _exchange(self, route: Route, op: Op[Any]) -> Any:
@@ -379,7 +379,7 @@ class Sync(Front):
         except RedisError:
             raise
         except BaseException:
-            # In the middle of its greeting, perhaps, and back among the idle ones.
+            # Maybe interrupted in its handshake, and back among the idle connections.
             pool.disconnect(inuse_connections=False)
             raise
         try:
@@ -392,13 +392,13 @@ class Sync(Front):
 
     @staticmethod
     def _release_again(pool: Any, connection: Any) -> None:
-        # Interrupted before it had begun, most likely; twice is as good as once, but for a pool
-        # that blocks, which would lend the connection to two.
+        # Most likely, the first release was interrupted before it began. A second one does no harm,
+        # except to a pool that blocks: it would lend the connection to two callers.
         if not isinstance(pool, redis.BlockingConnectionPool):
             pool.release(connection)
 
     def _walk(self, page: Page[T], start: object) -> Iterator[T]:
-        """Yield the items of page after page, each read when it is needed."""
+        """Yield the items page by page; a page is read when it is needed."""
         return chain.from_iterable(self._pages(page, start))
 
     def _pages(self, page: Page[T], start: object) -> Iterator[list[T]]:
@@ -413,13 +413,13 @@ class Sync(Front):
 
 
 class Async(Front):
-    """Performs plans by awaiting: line by line what `Sync` does."""
+    """Performs plans by awaiting, line by line as `Sync` does."""
 
     _client_type = redis.asyncio.Redis
     _cluster_type = redis.asyncio.RedisCluster
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
-        """Give the class its operations, and what tells that syntax cannot wait."""
+        """Give the class its operations, and errors for syntax that cannot be awaited."""
         super().__init_subclass__(**kwargs)
         refuse_syntax(cls)
 
@@ -460,9 +460,9 @@ class Async(Front):
                 go_on = partial(steps.throw, error)
 
     async def _clean_up(self, steps: Steps[T], cancelled: asyncio.CancelledError) -> T:
-        """Let a plan that was cancelled go on to its end, though the task be cancelled again.
+        """Let a plan that was cancelled run to its end, even if the task is cancelled again.
 
-        As it will be, time after time, in a cancel scope of anyio: Starlette uses them.
+        A cancel scope of anyio, as in Starlette, does cancel it again and again.
         """
         task = asyncio.create_task(self._drive(steps, cancelled))
         _TASKS.add(task)
@@ -470,7 +470,7 @@ class Async(Front):
         try:
             return await asyncio.shield(task)
         except asyncio.CancelledError:
-            raise cancelled from None  # the same one, by which a scope knows its own
+            raise cancelled from None  # the same one: a scope recognizes its own cancellation by it
 
     async def _follow(self, step: Step) -> Any:
         if isinstance(step, Op):
@@ -510,7 +510,7 @@ class Async(Front):
                     await hang_up(connection)
                 in_doubt |= not _is_answer(error)
                 if pause is None or not _may_be_sent_again(op, error):
-                    # It sets the cause itself, where there is one.
+                    # _failure sets the cause where there is one.
                     raise self._failure(op, error, in_doubt=in_doubt)  # noqa: B904
             except BaseException:
                 await hang_up(connection)
@@ -534,7 +534,7 @@ class Async(Front):
         return await connection.read_response(disable_decoding=True)
 
     async def _send_around(self, client: Any, op: Op[Any]) -> Any:
-        """Send *op* to the server of a cluster that has its key, wherever that may have gone."""
+        """Send *op* to the server of a cluster that has its key, even if the key is moving."""
         route, in_doubt = Route(client, op.args, _PAUSES), False
         while True:
             try:
@@ -547,7 +547,7 @@ class Async(Front):
                 if pause is None:
                     raise self._failure(op, error, in_doubt=in_doubt)  # noqa: B904
             await asyncio.sleep(pause)
-            with suppress(Exception):  # nobody may know just now
+            with suppress(Exception):  # maybe no server knows right now
                 await done(route.refresh())
 
     async def _exchange(self, route: Route, op: Op[Any]) -> Any:
@@ -618,7 +618,7 @@ class Async(Front):
             raise
 
     async def _walk(self, page: Page[T], start: object) -> AsyncIterator[T]:
-        """Yield the items of page after page, each read when it is needed."""
+        """Yield the items page by page; a page is read when it is needed."""
         position = start
         while position is not None:
             try:

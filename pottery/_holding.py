@@ -1,4 +1,4 @@
-"""Holding a lock: its lease and the renewal of it, its fencing token, and how its loss is told."""
+"""Holding a lock: its lease and how it is renewed, its fencing token, and notice of its loss."""
 
 from __future__ import annotations
 
@@ -24,20 +24,20 @@ if TYPE_CHECKING:
 
 _logger = logging.getLogger("pottery")
 
-# What the page on distributed locks takes off a lease, since no two clocks go alike.
+# What Redis's page on distributed locks takes off a lease, since no two clocks run alike.
 _DRIFT, _LEAST_DRIFT = 0.01, 0.002
 FENCE_MS = 30 * 86_400_000
 
 
 class Watch(NamedTuple):
-    """What those are told by who watch over a lock that is held: events."""
+    """Events about a lock that is held: *lost* if it is lost, *over* if it ends in any way."""
 
     lost: Any
     over: Any
 
 
 class Grant:
-    """One time of holding a lock."""
+    """One period of holding a lock."""
 
     watch: Watch | None = None
 
@@ -47,8 +47,8 @@ class Grant:
         self.asked = asked  # the last poll, with the lines of masters that have not answered it yet
         self.process = os.getpid()
         self.fencing_token: int | None = None
-        self.waiter = ""  # as who it was waited for; a minority of masters may know of that still
-        self.extensions: list[None] = []  # one for each time that it was extended by hand
+        self.waiter = ""  # its name, if it had to wait; a minority of masters may still know it
+        self.extensions: list[None] = []  # one for each call of `extend`
         self.is_lost = False
         self.is_over = False
 
@@ -68,7 +68,7 @@ class Grant:
         self.signal()
 
     def signal(self) -> None:
-        """Tell those who watch."""
+        """Set the events that are due."""
         if self.watch and self.is_lost:
             self.watch.lost.set()
         if self.watch and self.is_over:
@@ -85,7 +85,7 @@ class HoldingPlans(Primitive):
     _signal: Any
     _begin: Any
     _patience: float
-    _held: list[Grant]  # at most one; lists change in one step
+    _held: list[Grant]  # at most one; a list changes in one step
     _last: Grant | None
     _fence: int
 
@@ -96,7 +96,7 @@ class HoldingPlans(Primitive):
     def locked(self, *, raise_on_redis_errors: bool | None = None) -> Steps[float]:
         """Return for how many seconds this object will certainly hold the lock, 0 if it does not.
 
-        `owner` tells whether anyone does.
+        `owner` tells whether anyone holds it.
         O(1); 1 round trip; atomic.
         """
         grant = self._current()
@@ -112,13 +112,13 @@ class HoldingPlans(Primitive):
         if len(left) < self._majority:
             self._lose_if_denied(grant, votes)
             return 0.0
-        # More than a lease is left on a master whose clock was put back.
+        # A master whose clock was put back may report more than a lease.
         certain = self._until(began) - self.auto_release_time + left[self._majority - 1]
         return max(min(grant.left(), certain - now()), 0.0)
 
     @operation
     def owner(self) -> Steps[str | None]:
-        """Return the token that holds the lock at a majority, whoever's it is, None if none does.
+        """Return the token that has the lock at a majority, whoever owns it; None if there is none.
 
         O(1); 1 round trip; atomic.
         """
@@ -138,9 +138,9 @@ class HoldingPlans(Primitive):
 
     @property
     def fencing_token(self) -> int | None:
-        """The number of this time of holding the lock, higher than those of all times before.
+        """The number of this period of holding the lock, higher than those of all earlier ones.
 
-        None without *fencing*, and when the lock is released.
+        None without *fencing*, and once the lock is released.
         """
         grant = self._current()
         return grant.fencing_token if grant else None
@@ -152,9 +152,9 @@ class HoldingPlans(Primitive):
 
     @operation
     def extend(self, *, raise_on_redis_errors: bool | None = None) -> Steps[None]:
-        """Begin the lease anew, so that the lock is held for `auto_release_time` from now.
+        """Restart the lease, so that the lock is held for `auto_release_time` from now.
 
-        Raises ExtendUnlockedLock if it is not held, or no longer, or no majority can be reached;
+        Raises ExtendUnlockedLock if it is not held (any more), or no majority can be reached;
         TooManyExtensions after `num_extensions` times.
         O(1); 1 round trip; atomic.
         """
@@ -168,7 +168,7 @@ class HoldingPlans(Primitive):
         try:
             yield from self._extended(grant, raise_on_redis_errors)
         finally:
-            if grant.until == until:  # it did not begin anew
+            if grant.until == until:  # the lease was not restarted
                 grant.extensions.pop()
 
     def _extended(self, grant: Grant, raises: bool | None = None) -> Steps[None]:
@@ -184,16 +184,16 @@ class HoldingPlans(Primitive):
             raise ExtendUnlockedLock(self.key, self._masters, failures)
 
     def _renewed(self, grant: Grant) -> Steps[None]:
-        """Extend the lease if that can be; if not, it is tried again until the time runs out."""
+        """Extend the lease if possible; if not, `_watching` tries again until the time runs out."""
         try:
             yield from self._extended(grant, raises=False)
-        except Exception as trouble:  # noqa: BLE001 - nobody else would hear of the loss then
+        except Exception as trouble:  # noqa: BLE001 - must not end the watch over the lock
             _logger.warning("%r was not renewed in full: %s", self, in_short(trouble))
 
     def _asked(
         self, grant: Grant, command: tuple[Any, ...], is_yes: Callable[[Any], bool]
     ) -> Steps[list[Any]]:
-        """Ask all masters about a lock that is held, behind what they have not answered yet."""
+        """Ask all masters about a held lock, behind commands that they have not answered yet."""
         enough = self._settled(is_yes)
 
         def ask() -> Poll:
@@ -206,7 +206,7 @@ class HoldingPlans(Primitive):
         return (yield from self._insistently(ask))
 
     def _insistently(self, ask: Callable[[], Poll]) -> Steps[list[Any]]:
-        """Ask once more if there is no majority since connections broke: one master has but one."""
+        """Ask again if broken connections prevented a majority: a single master has just one."""
         votes = yield from ask()
         broken = sum(isinstance(vote, RedisConnectionError) for vote in votes)
         if broken > len(votes) - self._majority:
@@ -233,13 +233,13 @@ class HoldingPlans(Primitive):
         # In one step, as another thread may come here at the same time.
         watch: Watch = vars(grant).setdefault("watch", mine)
         if watch is mine:
-            grant.signal()  # what was before
+            grant.signal()  # if it ended before
             if not grant.is_over:
                 self._begin(_watching(ref(self), grant))
         return watch
 
     def _fence_in(self, grant: Grant, votes: Sequence[Any], proposal: int) -> Steps[None]:
-        """Agree with a majority on a number that is higher than all before."""
+        """Agree with a majority on a number that is higher than all earlier ones."""
         fences = [self._fence_of(vote[1]) for vote in votes if is_granted(vote)]
         while sum(fence < proposal for fence in fences) < self._majority:
             last = max(proposal, *fences)
@@ -267,18 +267,18 @@ class HoldingPlans(Primitive):
         return f"{self.key}~{name}"
 
     def _until(self, began: float) -> float:
-        """Return when a lease ends that masters granted or extended not before *began*."""
+        """Return when a lease ends that masters granted or extended at *began* or later."""
         lease = self.auto_release_time
         return began + lease - (lease * _DRIFT + _LEAST_DRIFT)
 
     def _settled(self, is_yes: Callable[[Any], bool]) -> Callable[[Sequence[Any]], bool]:
-        """Return what finds out that the votes are a majority, or can no longer become one."""
-        majority = self._majority  # a poll must not keep a lock alive that is forgotten
+        """Return a function that tells if votes are a majority, or can no longer become one."""
+        majority = self._majority  # not self: a poll must not keep a lock alive
 
         def enough(votes: Sequence[Any]) -> bool:
             yes = sum(map(is_yes, votes))
             no = sum(not isinstance(vote, Exception) for vote in votes) - yes
-            # A failure is no vote: without one it is not known yet whether the lock is taken.
+            # A failure is not a vote: it does not tell whether the lock is taken.
             return yes >= majority or no > len(votes) - majority
 
         return enough
@@ -289,7 +289,7 @@ class HoldingPlans(Primitive):
 
 
 def _watching(lock: Callable[[], Any], grant: Grant) -> Steps[None]:
-    """Extend the lease, if so asked, until the lock is released or forgotten; tell of its loss."""
+    """Renew the lease if *auto_renew*, until the lock is released or forgotten; report a loss."""
     least = 0.0
     while left := grant.left():
         holder = lock()
@@ -297,10 +297,10 @@ def _watching(lock: Callable[[], Any], grant: Grant) -> Steps[None]:
             return
         seconds, third = left, holder.auto_release_time / 3
         if holder.auto_renew:
-            # When a third is over: if this thread or event loop was away until then, that is now.
+            # After a third of the lease; at once, if this thread or event loop was held up longer.
             seconds = max(left - 2 * third, least)
-            least = third / 4  # between tries that fail
-        del holder  # so that a lock that is forgotten is not kept alive
+            least = third / 4  # between attempts that fail
+        del holder  # or else this would keep the lock alive
         yield from Pause(min(seconds, left), until=grant.watch.over if grant.watch else None)
         holder = lock()
         if holder and holder.auto_renew and grant.left():
@@ -312,7 +312,7 @@ def _watching(lock: Callable[[], Any], grant: Grant) -> Steps[None]:
 
 
 def is_granted(vote: Any) -> bool:
-    # Of SET, or of ACQUIRE.
+    # In reply to TRY, or to ACQUIRE.
     return bool(vote == b"OK" or (type(vote) is list and vote[0] == b"OK"))
 
 
@@ -325,7 +325,7 @@ def _is_fence(vote: Any) -> bool:
 
 
 def heard(vote: Any) -> str:
-    """Return the token that a bell told of, '' if it did not ring."""
+    """Return the token that a bell rang for, '' if it did not ring."""
     return "" if vote is None or isinstance(vote, Exception) else _text(vote[1])
 
 
@@ -334,5 +334,5 @@ def ms(seconds: float) -> str:
 
 
 def _text(token: bytes) -> str:
-    # Of whatever kind, since anybody may have set the key.
+    # It may be any bytes, since anybody may have set the key.
     return token.decode(errors="backslashreplace")

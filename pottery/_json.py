@@ -1,7 +1,7 @@
-"""JSON as pottery stores it: the bytes of `json.dumps(value, sort_keys=True)`, only faster.
+"""JSON as pottery stores it: the same bytes as `json.dumps(value, sort_keys=True)`, but faster.
 
-Two kinds of place are told apart. A *value* may be anything that JSON spells. A *key* (of a dict,
-a set, a counter) must also be hashable, as in Python; there arrays come back as tuples, and NaN,
+There are two kinds of places. A *value* may be anything that JSON can express. A *key* (of a dict,
+a set, a counter) must also be hashable, as in Python: there, arrays come back as tuples, and NaN,
 which equals nothing, is refused.
 """
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 class PotteryEncoder(JSONEncoder):
-    """A `json.JSONEncoder` that spells containers out: `json.dumps(x, cls=PotteryEncoder)`.
+    """A `json.JSONEncoder` that writes containers as JSON: `json.dumps(x, cls=PotteryEncoder)`.
 
     A RedisDict or RedisCounter becomes an object, a RedisList or RedisDeque an array. Each is read
     from Redis in pages; 1 round trip per 1000 items. Their asynchronous twins cannot be read here.
@@ -39,9 +39,9 @@ class PotteryEncoder(JSONEncoder):
 _ENCODE = PotteryEncoder(sort_keys=True).encode
 _DECODER = JSONDecoder()
 _LITERALS = {True: "true", False: "false"}
-# A raw line break is no part of any JSON string, so a string cannot reach over this separator ...
+# A JSON string contains no raw line break, so no string can extend over this separator ...
 _LINE = b",\n"
-# ... and nothing at all can reach over this one unseen, being random: see decode_many.
+# ... and nothing at all can extend over this one unseen, since it is random: see decode_many.
 _FENCE = uuid4().hex[:8]
 _FENCED = f',\n"{_FENCE}",'.encode()
 
@@ -58,12 +58,12 @@ _SCALARS: dict[type, Callable[[Any], str]] = {
     type(None): lambda _: "null",
     float: _encode_float,
 }
-# Of many values of one of these types, C can go through all.
+# Many values of one of these types can be encoded by a loop in C.
 _PLAIN: dict[type, Callable[[Any], str]] = {kind: _SCALARS[kind] for kind in (str, int)}
 
 
 def encode(value: object) -> str:
-    """Return the JSON text of *value*; TypeError if JSON cannot spell it."""
+    """Return the JSON text of *value*; TypeError if it is not JSON serializable."""
     scalar = _SCALARS.get(type(value))
     if scalar is not None:
         return scalar(value)
@@ -77,7 +77,7 @@ def encode(value: object) -> str:
 
 
 def _fault(value: Any, place: str = "") -> str:
-    """Return where in *value* something stands that JSON cannot spell, '' if it is *value*."""
+    """Return the place in *value* of what is not JSON serializable, '' if that is *value*."""
     items: Iterable[tuple[object, Any]] = ()
     if isinstance(value, (list, tuple)):
         items = enumerate(cast("list[Any]", value))
@@ -96,12 +96,12 @@ def _is_spelled(value: object) -> bool:
 
 
 def encode_many(values: Iterable[object]) -> list[str]:
-    """Return the JSON texts of many values; errors as of `encode`."""
+    """Return the JSON texts of many values; errors are those of `encode`."""
     return _each(encode, values)
 
 
 def _each(spell: Callable[[object], str], given: Iterable[object]) -> list[str]:
-    values = list(chain(given))  # not list(given), which believes any hint of how many there are
+    values = list(chain(given))  # not list(given), which trusts any length hint
     kinds = set(map(type, values))
     if len(kinds) == 1:
         spell = _PLAIN.get(kinds.pop(), spell)
@@ -109,14 +109,14 @@ def _each(spell: Callable[[object], str], given: Iterable[object]) -> list[str]:
 
 
 def alternate(keys: Collection[Any], values: Collection[Any]) -> list[Any]:
-    """Return keys and values in turn, as commands take them."""
+    """Return keys and values alternately, as commands take them."""
     both: list[Any] = [None] * (2 * len(keys))
-    both[::2], both[1::2] = keys, values  # in C, and an error if there are not as many
+    both[::2], both[1::2] = keys, values  # in C; ValueError if the lengths differ
     return both
 
 
 def _refuse_twins(value: Any) -> None:
-    # Of all keys that differ in Python and not in JSON, only NaNs get past sort_keys.
+    # Of the keys that differ in Python but not in JSON, only NaNs get past sort_keys.
     items: Iterable[Any] = ()
     if type(value) in (list, tuple):
         items = value
@@ -131,24 +131,24 @@ def _refuse_twins(value: Any) -> None:
 def encode_key(value: object) -> str:
     """Return the JSON text of *value* for a place where Python wants something hashable.
 
-    Raises TypeError if it is not hashable, or would not come back so, or JSON cannot spell it,
-    ValueError if it is NaN.
+    Raises TypeError if it is not hashable, would not come back hashable, or is not JSON
+    serializable, and ValueError if it is NaN.
     """
     if type(value) is str:
         return encode_basestring_ascii(value)
     text = encode_element(value)
-    if "{" in text:  # of a subclass of dict with a hash, say
+    if "{" in text:  # from a hashable subclass of dict, say
         hash(freeze(_DECODER.decode(text)))
     return text
 
 
 def encode_keys(values: Iterable[object]) -> list[str]:
-    """Return the JSON texts of many keys; errors as of `encode_key`."""
+    """Return the JSON texts of many keys; errors are those of `encode_key`."""
     return _each(encode_key, values)
 
 
 def encode_element(value: object) -> str:
-    """Return the JSON text of *value* as `encode_key` does, but for where nothing comes back."""
+    """Return the JSON text of *value* like `encode_key`, for places that are never read back."""
     if type(value) is str:
         return encode_basestring_ascii(value)
     hash(value)
@@ -158,12 +158,12 @@ def encode_element(value: object) -> str:
 
 
 def encode_elements(values: Iterable[object]) -> list[str]:
-    """Return the JSON texts of many elements; errors as of `encode_element`."""
+    """Return the JSON texts of many elements; errors are those of `encode_element`."""
     return _each(encode_element, values)
 
 
 def find_key(value: object) -> str | None:
-    """Return the JSON text under which *value* would be found, None if it can be nowhere.
+    """Return the JSON text under which *value* would be found, None if it cannot be stored.
 
     Raises TypeError if it is not hashable, as a look-up in a dict does.
     """
@@ -177,7 +177,7 @@ def find_key(value: object) -> str | None:
 
 
 def find_keys(values: Iterable[object]) -> list[str | None]:
-    """Return for each of *values* what `find_key` does."""
+    """Return what `find_key` returns for each of *values*."""
     values = list(chain(values))
     try:
         return [*encode_elements(values)]
@@ -192,7 +192,7 @@ def _has_nan(value: Any) -> bool:
 
 
 def spellings(value: object) -> tuple[str, ...] | None:
-    """Return every JSON text of a scalar that equals *value*, None if *value* is no plain scalar.
+    """Return every JSON text of a scalar that equals *value*, None if *value* is not one.
 
     >>> spellings(1)
     ('1', '1.0', 'true')
@@ -203,7 +203,7 @@ def spellings(value: object) -> tuple[str, ...] | None:
         return None
     try:
         return tuple(_number_spellings(cast("float", value)))
-    except ValueError:  # longer than Python writes integers
+    except ValueError:  # an integer too long for Python to write
         return ()
 
 
@@ -223,7 +223,7 @@ def _number_spellings(value: float) -> Iterable[str]:
 
 
 def decode(raw: bytes) -> Any:
-    """Return the value of the JSON text *raw*; ValueError or RecursionError if it is none."""
+    """Return the value of the JSON text *raw*; ValueError or RecursionError if that fails."""
     text = raw.decode()
     try:
         value, end = _DECODER.raw_decode(text)
@@ -233,11 +233,11 @@ def decode(raw: bytes) -> Any:
 
 
 def decode_many(raws: Sequence[bytes]) -> list[Any]:
-    """Return the values of many JSON texts, by one call of the decoder; errors as of `decode`.
+    """Return the values of many JSON texts by one call of the decoder; errors as in `decode`.
 
-    Texts that are each broken but together JSON (`1,2`, or `[1` and then `2]`) must not pass. Where
-    no brackets are, it suffices to count the values. Else a random string is put between the texts:
-    it is found between all values if and only if each text is one JSON value.
+    Texts that are broken, but JSON when joined (`1,2`, or `[1` and then `2]`), must be refused. If
+    there are no brackets, it is enough to count the values. Otherwise a random string is put
+    between the texts: it appears between all values if and only if each text is one JSON value.
     """
     joined = _LINE.join(raws)
     if b"[" not in joined and b"{" not in joined:
@@ -258,5 +258,5 @@ def _decode_array(joined: bytes) -> list[Any]:
 
 
 def freeze(value: Any) -> Any:
-    """Return *value* with its arrays as tuples, so that it is hashable again."""
+    """Return *value* with its lists as tuples, so that it is hashable again."""
     return tuple(map(freeze, cast("list[Any]", value))) if isinstance(value, list) else value

@@ -1,6 +1,6 @@
-"""Lines: opened as a pool opens its connections, and kept for the next poll while they are free.
+"""Lines: opened like the connections of a pool, and kept for the next poll while they are free.
 
-A server at which it took long to fail to open a line is left alone as long again.
+When a line cannot be opened, its server is left alone for as long as the failed attempt took.
 """
 
 from __future__ import annotations
@@ -23,18 +23,18 @@ if TYPE_CHECKING:
 
 # Free lines that are kept for each pool.
 MOST_FREE = 64
-# Lines that are kept for each pool although nobody hears the replies.
+# Lines that are kept open for each pool although nobody reads their replies.
 _MOST_LINGERING = 16
 # Lines that are opened to one server at a time, and how many may wait for their turn.
 MOST_DIALLING = 8
 _MOST_WAITING = 10_000
 _ONCE = Retry(NoBackoff(), 0)
-# What tells pools of maintenance; by it a line would keep its own pool alive.
+# Options for maintenance notifications; through these a line would keep its pool alive.
 _OF_POOLS = ("maint_notifications_", "oss_cluster_maint_notifications_")
 
 
 def connection_beside(client: Any, seconds: float, read_timeout: float | None) -> Any:
-    """Return a connection as those of the pool of *client*, to be opened within *seconds*."""
+    """Return a connection like those of the pool of *client*, to be opened within *seconds*."""
     pool = client.connection_pool
     known = pool.connection_kwargs.items()
     options = {
@@ -43,7 +43,7 @@ def connection_beside(client: Any, seconds: float, read_timeout: float | None) -
         "retry": _ONCE,
         "health_check_interval": 0,
     }
-    if not options.get("path"):  # which redis-py's connections of unix sockets may not be told
+    if not options.get("path"):  # redis-py's connections by Unix socket do not take it
         options["socket_connect_timeout"] = seconds
     if _is_of_a_cluster(options.get("redis_connect_func")):
         del options["redis_connect_func"]
@@ -51,13 +51,13 @@ def connection_beside(client: Any, seconds: float, read_timeout: float | None) -
 
 
 def _is_of_a_cluster(on_connect: Any) -> bool:
-    # By it a line would keep its own client alive; it only says READONLY, to replicas.
+    # It would keep the client of a line alive; all that it does is say READONLY to replicas.
     owner = getattr(on_connect, "__self__", None)
     return isinstance(owner, (redis.RedisCluster, redis.asyncio.RedisCluster))
 
 
 class Store:
-    """The free lines of one pool, and what is known of its server."""
+    """The free lines of one pool, and what is known about its server."""
 
     def __init__(self) -> None:
         self.free: deque[Line] = deque()
@@ -66,29 +66,29 @@ class Store:
         self.failure: Exception = Unanswered()
 
     def may_dial(self, poll: Poll, waiting: int) -> bool:
-        """Return whether *poll* may wait for a line to be opened, as *waiting* others do."""
+        """Return whether *poll* may wait for a line to be opened, behind *waiting* others."""
         is_shunned = not poll.insist and monotonic() < self.shunned_until
         return waiting < _MOST_WAITING and not is_shunned
 
     def take_all(self) -> Iterator[Line]:
-        """Take the lines that no poll has, to hang them up."""
+        """Take all lines that no poll uses, to hang them up."""
         for lines in (self.free, self.lingering):
             while lines:
                 yield lines.pop()
 
     def fail(self, began: float, seconds: float, failure: Exception) -> None:
-        """Leave the server alone for as long as it was waited for in vain."""
+        """Leave the server alone for as long as the failed attempt took."""
         now = monotonic()
         took = now - began
         self.failure = failure
-        if took < 2 * seconds:  # else it was this process or event loop that was away
+        if took < 2 * seconds:  # else this process or event loop was held up
             self.shunned_until = now + took
 
     def give_up(self, line: Line, poll: Poll) -> Iterable[Line]:
-        """Return what to hang up in place of *line*, whose replies nobody waits for any more.
+        """Return the lines to hang up when nobody waits for the replies of *line* any more.
 
-        By TLS a server reads one command after the other, and no more of them once it cannot answer
-        one. So a line over which somebody insists stays open, the longest one of many excepted.
+        Over TLS a server reads one command after the other, and stops reading once it cannot send
+        a reply. So the line of a poll that insists stays open; of too many, the oldest is hung up.
         """
         if not (poll.insist and line.is_by_tls()):
             return [line]

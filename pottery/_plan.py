@@ -2,9 +2,8 @@
 
 An operation is a value. The smallest plan is an `Op`: one command and the reading of its reply,
 so exactly one round trip. A longer plan is a generator that does `x = yield from Op(...)`: it
-yields steps, is sent their replies, and returns the result. What performs plans is a front: see
-_front.py. An error is thrown into the plan, at the `yield`: it may recover, or clean up and
-re-raise.
+yields steps, is sent their replies, and returns the result. A front performs plans: see _front.py.
+An error is thrown into the plan, at the `yield`; the plan may recover, or clean up and re-raise.
 """
 
 from __future__ import annotations
@@ -37,10 +36,10 @@ class Plan(Protocol[T_co]):
 class Op(Generic[T]):
     """One command and the reading of its reply: exactly one round trip.
 
-    *repeatable* says that a second run changes neither state nor answer, so that the command may be
-    sent again when its reply was lost; *writes* that the first one does, so that somebody has to be
-    told if no reply ever comes. *client* is whom to send it to, None for the front's own. *ahead*
-    is another command for the same round trip, just before it, whose reply does not matter.
+    *repeatable* says that a second run changes neither state nor answer, so the command may be
+    sent again if its reply was lost. *writes* says that the first run changes state, so the caller
+    must be told if no reply ever comes. *client* sends it; None means the front's own. *ahead* is
+    another command to send just before it, in the same round trip; its reply does not matter.
     """
 
     __slots__ = ("ahead", "args", "client", "read", "repeatable", "writes")
@@ -70,10 +69,10 @@ class Op(Generic[T]):
 
 
 class Cursor:
-    """A place in a hash or set. It means something only to the *server* that gave it.
+    """A place in a hash or set. It is meaningful only to the *server* that gave it.
 
-    Each server has an order of its own: going on at another one would leave out what is there. Of
-    the place where all begins, *server* is None.
+    Each server has an order of its own, so going on at another one would skip elements. At the
+    beginning, *server* is None.
     """
 
     __slots__ = ("answered", "place", "server")
@@ -84,23 +83,23 @@ class Cursor:
         self.answered: Any = None
 
     def note(self, connection: Any) -> None:
-        """Remember who is asked by *connection*, last of all who answers."""
-        # A socket of Unix has neither, and leads to one server always.
+        """Remember the server behind *connection*; the one noted last is the one that answers."""
+        # A Unix socket has neither, but always leads to the same server.
         self.answered = getattr(connection, "host", None), getattr(connection, "port", None)
 
     def next(self, place: str | bytes) -> Cursor:
-        """Return the cursor that was given for this one; `Elsewhere` if by another server."""
+        """Return the cursor that follows this one; `Elsewhere` if another server gave it."""
         if self.server not in (None, self.answered):
             raise Elsewhere
         return Cursor(place, self.answered)
 
 
 class Elsewhere(Exception):
-    """A page came from another server than those before it, so the reading has to begin anew."""
+    """A page came from another server than those before it, so reading has to start again."""
 
 
 class Scan(Op[T]):
-    """A command that reads on from a cursor."""
+    """A command that goes on reading at a cursor."""
 
     __slots__ = ("cursor",)
 
@@ -112,7 +111,7 @@ class Scan(Op[T]):
 
 
 class Pause:
-    """Let *seconds* go by, or fewer if the signal *until* is given meanwhile."""
+    """Wait *seconds*, or less if the signal *until* is set meanwhile."""
 
     __slots__ = ("seconds", "until")
 
@@ -128,7 +127,7 @@ class Pause:
 
 
 class Done(Generic[T]):
-    """An answer that is known already: no round trip."""
+    """A result that is already known: no round trip."""
 
     __slots__ = ("value",)
 
@@ -145,7 +144,7 @@ def nothing(_: object) -> None:
 
 
 def same(reply: Any) -> Any:
-    """Read a reply that is the answer already."""
+    """Read a reply that is itself the result."""
     return reply
 
 
@@ -184,11 +183,11 @@ def at(client: Any, plan: Plan[T]) -> Steps[T]:
 
 
 Page: TypeAlias = "Callable[[Any], Plan[tuple[Any, list[T]]]]"
-"""From a position, a plan for the items there and the next position, None at the end."""
+"""Takes a position; returns a plan for the next position, None at the end, and the items."""
 
 
 def whole(page: Page[T], start: object) -> Steps[list[T]]:
-    """Read page after page, from the one at *start*, into one list."""
+    """Read all pages, from the one at *start* on, into one list."""
     everything: list[T] = []
     position = start
     while position is not None:

@@ -1,20 +1,19 @@
-"""Poll: one command for several servers at once, over connections outside of the clients' pools.
+"""Poll: one command to several servers at once, over connections outside the clients' pools.
 
-For what a pool is not made for: to ask all masters of a lock within a fraction of a second although
-some of them hang, and to wait for minutes without keeping a connection from those who work.
+It does what pools are not made for: it asks all masters of a lock within a fraction of a second
+although some hang, and it waits for minutes without taking a connection from other callers.
 
-1.  A *line* is a connection as those of the client's pool are (credentials, TLS, database), but
-    with the poll's own deadline and no retries. Free lines stay open for the next poll: see
-    _lines.py.
-2.  The command is sent once to each server. Its reply, or the error that came instead, is the vote.
-    Who has not answered in time votes `Unanswered`.
-3.  A poll that is decided is over, but for a last look round as long as it took: a line is free
-    only once every reply was read from it.
+1.  A *line* is a connection like those of the client's pool (credentials, TLS, database), but with
+    the poll's own deadline and no retries. Free lines stay open for the next poll: see _lines.py.
+2.  The command is sent once to each server. The reply, or the error that came instead, is the vote
+    of that server. One that has not answered in time votes `Unanswered`.
+3.  Once a poll is decided, it goes on listening only for as long as the decision took: a line is
+    free only when every reply was read from it.
 4.  The line of a server that has not answered is hung up, or else kept with the poll, so that a
-    later poll can send *behind* it: a server runs what comes over one connection in order, so a
-    release can never overtake what it is to release.
-5.  Blocking, one system call watches all lines: see _poll_blocking.py. Asynchronous, every line is
-    a task: see _poll_awaiting.py.
+    later poll can send *behind* it. A server runs the commands of one connection in order, so the
+    release of a lock can never overtake its acquisition.
+5.  When blocking, one system call watches all lines: see _poll_blocking.py. When awaiting, each
+    line has its own task: see _poll_awaiting.py.
 """
 
 from __future__ import annotations
@@ -32,10 +31,11 @@ if TYPE_CHECKING:
 
     from pottery._wire import Argument
 
-# Seconds, at least, to open a line for those who insist: nobody waits for that.
+# Seconds, at least, to open a line for a poll that insists: nobody waits for that.
 _INSISTENCE = 1.0
+# Seconds, at least, for which a poll listens after it was decided.
 _LAST_LOOK = 0.001
-# Seconds for which a free line need not be looked at before it is used.
+# Seconds for which a free line may be used without a check that it is still open.
 STILL_GOOD = 0.1
 
 
@@ -43,20 +43,20 @@ class Unanswered(RedisTimeoutError):
     """No answer came in time."""
 
     def __str__(self) -> str:
-        """Say so."""
+        """Return a short text."""
         return "no answer in time"
 
 
 class Poll:
-    """One command for every one of *clients* at once; gives their votes in the same order.
+    """One command to all of *clients* at once; gives their votes in the same order.
 
-    A vote is the reply, or the error that came instead of it; the command is never sent again. The
+    A vote is the reply, or the error that came instead of it; the command is not sent again. The
     poll is over when all have answered, when *enough* finds that the votes so far decide it, or
-    after *seconds*. With *keep*, the lines of those that have not answered are kept in `lines`, for
-    a poll that follows *behind* this one; without *args* that one asks nothing more, and only waits
-    on for what is still to come. With *insist*, for commands that may run twice, they are sent once
-    more to those whose line broke, and also to those to which a line is opened only when the poll
-    is over, though nobody hears what they say.
+    after *seconds*. With *keep*, the lines of servers that have not answered are kept in `lines`,
+    for a later poll that is sent *behind* this one. Without *args*, that later poll sends nothing,
+    and only waits for the replies that are still missing. With *insist*, for commands that may run
+    twice, the command is sent once more to servers whose line broke, and also to those whose line
+    opens only after the poll is over, although nobody reads these replies.
     """
 
     __slots__ = (
@@ -71,7 +71,7 @@ class Poll:
         "seconds",
     )
 
-    def __init__(  # noqa: PLR0913 - each is a word of the request
+    def __init__(  # noqa: PLR0913 - each is part of the request
         self,
         clients: Iterable[Any],
         args: tuple[Argument, ...],
@@ -82,7 +82,7 @@ class Poll:
         keep: bool = False,
         insist: bool = False,
     ) -> None:
-        # Of a cluster client, what is still to come comes from the server that was asked.
+        # With a cluster client, the missing replies come from the server that was asked.
         self.clients: tuple[Any, ...] = tuple(clients) if args or behind is None else behind.clients
         self.args = args
         self.seconds = seconds
@@ -105,7 +105,7 @@ class Poll:
 
 
 class Line:
-    """A connection outside of any pool, and how many replies are still to come over it."""
+    """A connection outside any pool, and how many of its replies are still to come."""
 
     __slots__ = ("connection", "free_since", "minder", "unread")
 
@@ -116,21 +116,21 @@ class Line:
         self.minder: asyncio.Task[None] | None = None
 
     def is_doubtful(self) -> bool:
-        """Return whether so much time has passed that the server may have hung up."""
+        """Return whether the line has been free for so long that the server may have hung up."""
         return monotonic() - self.free_since > STILL_GOOD
 
     def is_by_tls(self) -> bool:
         return isinstance(self.connection, (redis.SSLConnection, redis.asyncio.SSLConnection))
 
     def take(self) -> None:
-        """Take over from who minds the line while it is kept."""
+        """Take the line over from the task that minds it while it is kept."""
         minder, self.minder = self.minder, None
         if minder:
             minder.cancel()
 
 
 class Counting:
-    """What the blocking and the asynchronous way of polling share: votes and their deadline."""
+    """What blocking and asynchronous polling share: the votes and their deadline."""
 
     def __init__(self, poll: Poll) -> None:
         self.poll = poll

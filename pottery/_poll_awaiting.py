@@ -1,4 +1,4 @@
-"""Perform polls by awaiting: every line is a task."""
+"""Perform polls by awaiting: each line has its own task."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _loops: WeakKeyDictionary[Any, _LoopStores] = WeakKeyDictionary()
 
 
 class _Store(Store):
-    """The free lines of one pool in one event loop, and how many wait at the gate for one."""
+    """The free lines of one pool in one event loop, and how many polls wait to open one."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -61,8 +61,8 @@ class _LoopStores:
             await self.orphans.pop().hang_up()
 
     async def keep(self) -> AsyncGenerator[None, None]:
-        # asyncio.run() closes asynchronous generators before it closes the loop: the one way to
-        # hear of its end.
+        # asyncio.run() closes asynchronous generators before it closes the loop: the only way to
+        # learn that the loop ends.
         try:
             yield
         finally:
@@ -70,7 +70,7 @@ class _LoopStores:
                 await store.hang_up()
             await self.hang_up_orphans()
             await asyncio.sleep(0)  # sockets close in a later turn of the loop
-            _loops.pop(asyncio.get_running_loop(), None)  # to which `keeper` holds on
+            _loops.pop(asyncio.get_running_loop(), None)  # since `keeper` refers to it
 
 
 async def _loop_store(client: Any) -> _Store:
@@ -100,7 +100,7 @@ async def poll_awaiting(poll: Poll) -> list[Any]:
 class _Awaiting(Counting):
     def __init__(self, poll: Poll) -> None:
         super().__init__(poll)
-        for client in poll.clients:  # now, since a task may be cancelled before it has begun
+        for client in poll.clients:  # now, as a task may be cancelled before it starts
             if line := self.line_behind(client):
                 line.take()
                 self.lines[client] = line
@@ -170,7 +170,7 @@ class _Awaiting(Counting):
         try:
             if waiting:
                 await asyncio.wait(waiting)
-        finally:  # even if cancelled once more; nothing has to be waited for here
+        finally:  # even if cancelled again; nothing here has to wait
             for client, line in self.lines.items():
                 if not line.unread:
                     await _put_back_awaiting(await _loop_store(client), line)
@@ -202,7 +202,7 @@ async def _free_line_awaiting(store: _Store) -> Line | None:
 
 
 async def _dial_in_turn(client: Any, poll: Poll, store: _Store) -> None:
-    """Let there be a free line; if the caller is cancelled, too late for it, but not for others."""
+    """Open a line and put it back for use; if the caller is cancelled, others can use it."""
     store.waiting += 1
     try:
         await store.gate.acquire()
@@ -217,11 +217,11 @@ async def _dial_in_turn(client: Any, poll: Poll, store: _Store) -> None:
 def _dialled(store: _Store, dialling: asyncio.Task[None]) -> None:
     store.gate.release()
     if not dialling.cancelled():
-        dialling.exception()  # of which a caller that was cancelled hears nothing
+        dialling.exception()  # retrieved here, as a cancelled caller does not
 
 
 async def _dial_awaiting(client: Any, poll: Poll, store: _Store) -> None:
-    if store.free:  # as of now
+    if store.free:  # since a moment ago
         return
     began, connection = monotonic(), None
     try:
@@ -244,7 +244,7 @@ async def _put_back_awaiting(store: _Store, line: Line) -> None:
 
 
 async def _keep(client: Any, line: Line, poll: Poll) -> None:
-    """Keep a line with *poll*, until one that follows takes it."""
+    """Keep a line with *poll*, until a later poll takes it."""
     poll.lines[client] = line
     loop, forgotten = asyncio.get_running_loop(), asyncio.Event()
     keeper = ref(poll, lambda _: loop.call_soon_threadsafe(forgotten.set))
@@ -253,7 +253,7 @@ async def _keep(client: Any, line: Line, poll: Poll) -> None:
 
 
 async def _mind(client: Any, line: Line, keeper: ref[Poll], forgotten: asyncio.Event) -> None:
-    """Hang up a line that is kept when its poll is forgotten, or the event loop is shut down."""
+    """Hang up a kept line when its poll is garbage-collected or the event loop shuts down."""
     try:
         await forgotten.wait()
     finally:
@@ -265,7 +265,7 @@ async def _mind(client: Any, line: Line, keeper: ref[Poll], forgotten: asyncio.E
 
 
 async def _tell(client: Any, poll: Poll, store: _Store) -> None:
-    """Say what nobody will hear the answer to."""
+    """Send the command though nobody wants its reply."""
     with suppress(*FAILURES):
         line = await _line(client, poll)
         packed = pack(line.connection, poll.args)

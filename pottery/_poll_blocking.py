@@ -1,8 +1,8 @@
 """Perform polls by blocking.
 
-One system call watches all lines. Threads only open them, a few at a time for each server, since
-one that hangs would keep the others waiting, and so would the search for its address. A single line
-is simply read.
+One system call watches all lines. Threads are used only to open lines, a few at a time for each
+server, since a server that hangs, or the look-up of its address, would keep the others waiting. A
+single line is simply read.
 """
 
 from __future__ import annotations
@@ -28,13 +28,13 @@ from pottery._wire import FAILURES, pack
 if TYPE_CHECKING:
     from pottery._poll import Poll
 
-_LONGEST = 2**31 - 1  # milliseconds that the system can be told to wait
+_LONGEST = 2**31 - 1  # milliseconds that the system can be asked to wait
 
 _stores: WeakKeyDictionary[Any, _Store] = WeakKeyDictionary()
 
 
 class _Store(Store):
-    """The free lines of one pool, who wants one, and how many threads open them."""
+    """The free lines of one pool, the requests for more, and how many threads open them."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -51,22 +51,22 @@ class _Store(Store):
 def _store(client: Any) -> _Store:
     pool = client.connection_pool
     store = _stores.get(pool)
-    if store is None or store.process != os.getpid():  # the lines of a parent are the parent's
+    if store is None or store.process != os.getpid():  # the lines of a parent process are not ours
         store = _stores[pool] = _Store()
-        # Not left to the garbage collector, which may come to the socket before its connection.
+        # Not left to the garbage collector, which may get to the socket before its connection.
         finalize(pool, store.hang_up).atexit = False
     return store
 
 
 def _readable(sockets: dict[Any, Any], seconds: float) -> list[Any]:
-    """Return the names of those sockets from which something can be read within *seconds*."""
+    """Return the names of the sockets that become readable within *seconds*."""
     names = {socket.fileno(): name for name, socket in sockets.items()}
     if not hasattr(select, "poll"):  # pragma: no cover - Windows
         return [names[number] for number in select.select(list(names), (), (), seconds)[0]]
     poll = select.poll()
     for number in names:
         poll.register(number, select.POLLIN)
-    # Rounded up, lest the last millisecond be spent asking again and again.
+    # Rounded up: otherwise the last millisecond would be spent in a busy loop.
     return [names[number] for number, _ in poll.poll(min(ceil(seconds * 1000), _LONGEST))]
 
 
@@ -77,7 +77,7 @@ def _free_line(client: Any) -> Line | None:
 
 
 def _socket(line: Line) -> Any:
-    return line.connection._sock  # no public way leads to it
+    return line.connection._sock  # there is no public access to it
 
 
 def _dial(client: Any, seconds: float) -> Line:
@@ -114,7 +114,7 @@ def _ready_line(poll: Poll) -> Line | None:
 
 
 def _ask_one(poll: Poll, line: Line) -> Any:
-    """Do as `_Blocking` does with one client, at a third of its cost."""
+    """Do what `_Blocking` does, for one client, at a third of its cost."""
     (client,) = poll.clients
     try:
         return _hear_one(poll, line, monotonic() + poll.seconds)
@@ -149,7 +149,7 @@ def _hear_one(poll: Poll, line: Line, until: float) -> Any:
         _socket(line).settimeout(left)
         try:
             vote = _reply(line)
-        except RedisTimeoutError:  # what came of the reply so far, the parser keeps
+        except RedisTimeoutError:  # the parser keeps what has come of the reply
             break
         line.unread -= 1
     return Unanswered() if line.unread else vote
@@ -178,7 +178,7 @@ class _Blocking(Counting):
             self.dialling = _Dialling(callable_, self.poll)
 
     def take_lines(self) -> list[Any]:
-        """Take a line for each client; return those for which there is none."""
+        """Take a line for each client; return the clients for which there is none."""
         missing: list[Any] = []
         wanted: Any = self.poll.clients
         while wanted:
@@ -191,7 +191,7 @@ class _Blocking(Counting):
                 self.lines[client] = line
                 if not line.unread and line.is_doubtful():
                     doubtful[client] = _socket(line)
-            # Where nothing was asked, there is nothing to read, unless the server hung up.
+            # Nothing was asked on these lines, so one that can be read was hung up by its server.
             wanted = _readable(doubtful, 0) if doubtful else ()
             for client in wanted:
                 self.hang_up(client)
@@ -208,7 +208,7 @@ class _Blocking(Counting):
         self.lines[client] = line
         if not self.poll.args:
             return
-        line.unread += 1  # before: once sending has begun, nobody knows how far it came
+        line.unread += 1  # before sending, since that may be interrupted anywhere
         self.packed = self.packed or pack(line.connection, self.poll.args)
         try:
             line.connection.send_packed_command(self.packed, check_health=False)
@@ -231,7 +231,7 @@ class _Blocking(Counting):
                 self.hear(client)
 
     def sockets(self) -> dict[Any, Any]:
-        """Return the sockets from which something is to come: None is the bell's name."""
+        """Return the sockets to listen to, by client; the name of the bell is None."""
         sockets = {client: _socket(line) for client, line in self.lines.items() if line.unread}
         if self.dialling and self.dialling.busy:
             sockets[None] = self.dialling.bell
@@ -252,7 +252,7 @@ class _Blocking(Counting):
                 self.count(client, outcome)
 
     def read(self, client: Any, line: Line) -> None:
-        """Read the replies that are there; the last of those that are to come is the vote."""
+        """Read the replies that have come; the last one that is due is the vote."""
         try:
             while line.unread:
                 vote = _reply(line)
@@ -284,7 +284,7 @@ def _put_back(store: Store, line: Line) -> None:
 
 
 def _keep_or_hang_up(client: Any, line: Line, poll: Poll) -> None:
-    """Keep a line whose replies have not come for who follows, or else hang up."""
+    """Keep a line with replies still to come for a later poll, or else hang up."""
     if poll.keep:
         poll.lines[client] = line
         return
@@ -293,7 +293,7 @@ def _keep_or_hang_up(client: Any, line: Line, poll: Poll) -> None:
 
 
 class _Dialling:
-    """Lines that threads open, one for each client, and a bell that they ring when done."""
+    """Opens lines in threads, one for each client, and rings a bell for each that is done."""
 
     def __init__(self, clients: list[Any], poll: Poll) -> None:
         self.poll = poll
@@ -317,12 +317,12 @@ class _Dialling:
         if self.is_left and not self.poll.insist:
             return
         try:
-            # Somebody may have freed one while this one had to wait.
+            # Another poll may have freed a line while this one was waiting.
             line = _quiet_line(client) or _dial(client, self.poll.dialling_seconds)
             self.opened.append((client, line))
         except Exception as error:  # noqa: BLE001 - whatever it is, it is this client's vote
             self.opened.append((client, error))
-        with self.lock:  # lest the rope's number be that of another socket by now
+        with self.lock:  # once closed, the rope's number may be another socket's
             if not self.is_left:
                 self.rope.send(b"!")
         if self.is_left:
@@ -342,7 +342,7 @@ class _Dialling:
         return found
 
     def leave(self) -> None:
-        """Let the threads do what is left to do."""
+        """Stop listening, and leave the rest to the threads."""
         with self.lock:
             self.is_left = True
             self.bell.close()
@@ -356,7 +356,7 @@ class _Dialling:
                 _put_back(_store(client), line)
 
     def tell(self, line: Line) -> bool:
-        """Say what nobody will hear the answer to; return whether the line is still good."""
+        """Send the command though nobody wants its reply; return whether the line is still good."""
         packed = pack(line.connection, self.poll.args)
         try:
             line.connection.send_packed_command(packed, check_health=False)
@@ -369,7 +369,7 @@ class _Dialling:
 
 
 def _dial_all(store: _Store) -> None:
-    """Open what lines are wanted, one after the other."""
+    """Open the lines that are wanted, one after the other."""
     with store.lock:
         store.dialling += 1
     while True:

@@ -1,8 +1,8 @@
 """What locks and IDs share: masters, and what their votes mean.
 
-Masters are servers that know nothing of each other; what a majority of them says is so. All are
-asked at once, by a `Poll`, and whoever cannot vote just now is left out. A script goes to them as
-its text, since a second round for those that do not know its digest would cost far more.
+Masters are servers that know nothing of each other; a majority of them decides. All are asked at
+once, by a `Poll`, and those that cannot vote at the moment are left out. Scripts are sent as text,
+since a second round for masters that do not know the digest would cost far more.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
     from pottery._wire import Argument
 
-# The clock for promises about time: it should go on while the machine sleeps.
+# The clock for promises about time. It should go on while the machine sleeps.
 now: Callable[[], float] = (
     partial(time.clock_gettime, time.CLOCK_BOOTTIME)
     if hasattr(time, "CLOCK_BOOTTIME")
@@ -44,7 +44,7 @@ now: Callable[[], float] = (
 # Beyond this, neither Lua nor JavaScript can tell each integer from the next.
 MOST = 2**53 - 1
 
-# Said by a server that may vote again later ...
+# Errors of a server that may be able to vote later ...
 _PASSING = (
     BusyLoadingError,
     ClusterDownError,  # MASTERDOWN, too
@@ -52,20 +52,20 @@ _PASSING = (
     ReadOnlyError,
     TryAgainError,
 )
-# ... also from within a script, where Redis 6.2 puts a long story in front of it.
+# ... and the same from within a script, where Redis 6.2 puts a long text in front.
 _PASSING_WORDS = re.compile(r"\b(BUSY|MISCONF|NOREPLICAS|OOM|READONLY)\b")
 
 
 class Primitive(Front):
-    """Something at *key* that a majority of *masters* decides: clients of independent servers.
+    """A lock or IDs at *key*, decided by a majority of *masters*, clients of independent servers.
 
-    Without masters, the default client's server decides alone. With *raise_on_redis_errors*, what
-    so many masters raise that those left are no majority is raised as `QuorumIsImpossible`.
+    Without masters, the default client's server decides alone. With *raise_on_redis_errors*,
+    `QuorumIsImpossible` is raised if so many masters fail that the rest is not a majority.
     """
 
     # Only containers have a client of their own.
     redis: Any = None
-    # Replicas take over before they have heard everything, which would break promises.
+    # A replica may take over before it has received every write, which would break promises.
     _takes_clusters = False
     _instead_of_pickling = "make one in the other process"
     _prefix: str
@@ -104,14 +104,14 @@ class Primitive(Front):
         return f"<{type(self).__name__} key={self.key}>"
 
     def _failures(self, votes: Sequence[Any], *, raises: bool | None = None) -> list[Exception]:
-        """Return why masters did not vote; raise what will not pass by itself.
+        """Return why masters did not vote; raise an error that will not pass by itself.
 
         *raises* overrides `raise_on_redis_errors`.
         """
         failures = [vote for vote in votes if isinstance(vote, Exception)]
         for failure in failures:
             if not _may_pass(failure):
-                # It may be known from an earlier poll.
+                # It may have been raised before, by an earlier poll.
                 raise self._explained(failure).with_traceback(None)
         must_raise = self.raise_on_redis_errors if raises is None else raises
         if must_raise and len(votes) - len(failures) < self._majority:
@@ -120,7 +120,7 @@ class Primitive(Front):
 
 
 def listed(masters: Iterable[Any]) -> tuple[Any, ...]:
-    """Return *masters*; TypeError if they are one client, which is iterable in some way, too."""
+    """Return *masters* as a tuple; TypeError for a single client, which is iterable, too."""
     if hasattr(masters, "execute_command"):
         raise TypeError("masters must be an iterable of clients, not a client: masters={client}")
     return tuple(masters)
@@ -132,7 +132,7 @@ def _place(master: Any) -> str:
 
 
 def _may_pass(failure: Exception) -> bool:
-    """Return whether a master may vote although it failed now; else something is set up wrongly."""
+    """Return whether a master that failed may vote later; if not, something is misconfigured."""
     if isinstance(failure, (AuthenticationError, NoPermissionError)):
         return False
     if isinstance(failure, ResponseError) and not isinstance(failure, _PASSING):
@@ -141,15 +141,15 @@ def _may_pass(failure: Exception) -> bool:
 
 
 def number(text: bytes, key: str) -> int:
-    """Return the number that *key* holds as *text*; DecodeError if it is none."""
-    with suppress(ValueError):  # of so many digits that Python does not read it
+    """Return the number that *key* holds as *text*; DecodeError if it is not a number."""
+    with suppress(ValueError):  # more digits than Python reads
         if text.isdigit():
             return int(text)
     raise DecodeError(None, key, text)
 
 
 def evaluate(text: str, keys: Sequence[str], args: Iterable[Argument] = ()) -> tuple[Argument, ...]:
-    """Return the command that runs the script *text*, whether or not a server knows it.
+    """Return the command that runs the script *text*, whether or not the server knows it.
 
     The first line of the text names KEYS, ARGV and the result, as that of a `Script` does.
     """

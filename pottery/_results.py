@@ -1,9 +1,9 @@
-"""The results of calls in Redis, and who computes one that is not there.
+"""The results of calls, kept in Redis, and who computes one that is missing.
 
-A result has a *field* in a hash. If results go off one by one, a sorted set beside it knows when
-each does. If only one caller is to compute a result, that is its *flight*: a key with its token,
-which expires, so that others can take over from a caller that died. Where it *lands*, a stream
-gets an entry, which all see that wait there.
+A result is a *field* of a hash. If results expire one by one, a sorted set beside it has the time
+at which each does. If only one caller is to compute a result, it has a *flight*: a key with its
+token, which expires so that others can take over from a caller that died. When the flight *lands*,
+an entry is added to a stream, where all who wait can see it.
 """
 
 from __future__ import annotations
@@ -41,12 +41,12 @@ if TYPE_CHECKING:
 
     from pottery._plan import Plan, Steps
 
-# Seconds for which a caller that waits relies on being told, and those until its next look if it
-# cannot even wait, say because the server takes no more connections.
+# Seconds for which a waiting caller relies on being told; and seconds until it looks again if it
+# cannot even wait, for example because the server accepts no more connections.
 PATIENCE = 1.0
 NAP = 0.05
 
-# What on_error="compute" does without a cache for; a wrong password is no outage.
+# Errors at which on_error="compute" does without the cache; a wrong password is not an outage.
 OUTAGES = (
     RedisConnectionError,
     RedisTimeoutError,
@@ -59,7 +59,7 @@ MISTAKES = (AuthenticationError, AuthorizationError)
 
 logger = getLogger("pottery")
 
-# By the clock of the server, so that machines need not agree about the time.
+# These use the server's clock, so that machines need not agree on the time.
 _TIMES = """
 local function now()
   local time = redis.call('TIME')
@@ -75,7 +75,7 @@ local function find(results, ends, field)
   return redis.call('HGET', results, field)
 end
 """
-# The entry goes soon, by its expiry or with the next flight: those who come later have to wait.
+# The entry goes away soon, by its expiry or by the next flight, so that later callers do wait.
 _LAND = """
 local function land(flight, landing, token)
   if redis.call('GET', flight) == token then redis.call('DEL', flight) end
@@ -85,7 +85,7 @@ end
 """
 LOOK_UP = Script(
     """
--- KEYS[1] results, KEYS[2] their ends, if they have; ARGV[1] field, ARGV[2] ms that all stay from
+-- KEYS[1] results, KEYS[2] their ends, if any; ARGV[1] field, ARGV[2] ms for which all stay from
 -- now on, or ''; returns the result, or false
 """
     + _TIMES
@@ -98,9 +98,9 @@ return result
 )
 JOIN = Script(
     """
--- KEYS[1] results, KEYS[2] flight, KEYS[3] landing, KEYS[4] ends of results, if they have; ARGV[1]
+-- KEYS[1] results, KEYS[2] flight, KEYS[3] landing, KEYS[4] ends of results, if any; ARGV[1]
 -- field, ARGV[2] ms that all stay or '', ARGV[3] token, ARGV[4] ms of the lease, ARGV[5] no result;
--- returns the result, else false if the caller is to compute it, else ms for which others may be
+-- returns the result, or false if the caller is to compute it, or ms for which another one may
 """
     + _TIMES
     + """
@@ -118,11 +118,11 @@ return false
 """,
     repeatable=True,
 )
-# Of those that have gone off, it removes more than it can have added, so that they do not heap up.
+# It removes more expired results than it can add, so that they do not pile up.
 KEEP = Script(
     """
--- KEYS[1] results, KEYS[2] flight, KEYS[3] landing, KEYS[4] ends of results, if they have; ARGV[1]
--- field, ARGV[2] result, ARGV[3] ms that all stay or '', ARGV[4] token or '', ARGV[5] ms to the end
+-- KEYS[1] results, KEYS[2] flight, KEYS[3] landing, KEYS[4] ends of results, if any; ARGV[1]
+-- field, ARGV[2] result, ARGV[3] ms that all stay or '', ARGV[4] token or '', ARGV[5] ms to its end
 """
     + _TIMES
     + _LAND
@@ -147,7 +147,7 @@ if ARGV[4] ~= '' then land(KEYS[2], KEYS[3], ARGV[4]) end
 )
 GIVE_UP = Script(
     """
--- KEYS[1] flight, KEYS[2] landing; ARGV[1] token; lets the next one compute
+-- KEYS[1] flight, KEYS[2] landing; ARGV[1] token; lets the next caller compute
 """
     + _LAND
     + """
@@ -159,7 +159,7 @@ if redis.call('GET', KEYS[1]) == ARGV[1] then land(KEYS[1], KEYS[2], ARGV[1]) en
 
 @dataclass(frozen=True)
 class Options:
-    """What `redis_cache` was told."""
+    """The options of `redis_cache`."""
 
     redis: Any
     timeout: float | None
@@ -171,7 +171,7 @@ class Options:
     on_error: str
 
     def __post_init__(self) -> None:
-        """Refuse what cannot be meant."""
+        """Refuse values that make no sense."""
         for name in ("timeout", "ttl", "lease"):
             seconds = getattr(self, name)
             if seconds is not None or name == "lease":
@@ -192,7 +192,7 @@ def milliseconds(seconds: Any, name: str) -> str:
 
 
 class Tally:
-    """A count that many threads may raise at once: a step of this iterator is one of Python's."""
+    """A count that many threads may increase at once: one step of the iterator is atomic."""
 
     def __init__(self) -> None:
         self._steps = iter(range(maxsize))
@@ -207,7 +207,7 @@ class Tally:
 
 
 class Call:
-    """A call of the function: where its result is kept, and with whom others are not to compute."""
+    """A call of the function: the field of its result, and the token of its flight, if any."""
 
     __slots__ = ("field", "is_away", "token")
 
@@ -250,7 +250,7 @@ class CachePlans(Base):
         return _read((yield from plan))
 
     def _join(self, call: Call) -> Steps[Any]:
-        """Look up, and wait while others compute; MISSING makes the caller the one who does."""
+        """Look up, and wait while others compute; after MISSING, the caller has to compute."""
         keys = (self.key, *self._flight(call), *self._ends)
         broken = b""
         while True:
@@ -264,7 +264,7 @@ class CachePlans(Base):
                 broken = reply
 
     def _safely(self, plan: Plan[Any], call: Call) -> Steps[Any]:
-        """Perform *plan*; if it fails, nobody is to wait for this caller."""
+        """Perform *plan*; if it fails, let nobody wait for this caller."""
         try:
             return (yield from plan)
         except (*OUTAGES, GeneratorExit):
@@ -274,7 +274,7 @@ class CachePlans(Base):
             raise
 
     def _wait(self, landing: str | bytes, seconds: float) -> Steps[None]:
-        """Wait at *landing*, where everybody who waits sees the one entry that is made."""
+        """Wait at *landing*, a stream in which all waiting callers see the same entry."""
         seconds = min(seconds, PATIENCE)
         read = ("XREAD", "BLOCK", milliseconds(seconds, "wait"), "STREAMS", landing, "0")
         (vote,) = yield from Poll((self.redis,), read, seconds + PATIENCE)
@@ -294,13 +294,13 @@ class CachePlans(Base):
         if not (self._stay or self._ttl or call.token):
             args = ("HSET", self.key, call.field, text)
             return Op(args, nothing, repeatable=True, writes=True)
-        # Without a timeout, all go when the last of them goes off.
+        # Without a timeout, the keys expire together with the last result.
         stay = self._stay or self._ttl
         keys = (self.key, *self._flight(call), *self._ends)
         return KEEP(keys, (call.field, text, stay, call.token, self._ttl), nothing)
 
     def _give_up(self, call: Call) -> Steps[None]:
-        """Let the next one compute. The error on its way matters more than one in here."""
+        """Let the next caller compute. The error that led here matters more than one in here."""
         if not call.token or call.is_away:
             return
         keys, args = self._flight(call), (call.token,)
@@ -314,14 +314,14 @@ class CachePlans(Base):
             raise
 
     def _flight(self, call: Call) -> tuple[str | bytes, str | bytes]:
-        """Return the keys of who computes, and of where it is told that they are done."""
+        """Return the key of the flight, and that of the stream where its landing is announced."""
         if not call.token:
-            return self.key, self.key  # not used, so not to need rights to other keys
+            return self.key, self.key  # not used, and so no rights to other keys are needed
         name = digest(call.field)[:32]
         return self._companion(f"flight:{name}"), self._companion(f"landing:{name}")
 
     def _excuse(self, error: Exception, call: Call) -> None:
-        """Do without Redis if the user said so, and warn once, until it is back."""
+        """Do without Redis if the user wants that, and warn once per outage."""
         if not self._forgives or isinstance(error, MISTAKES):
             raise error
         if not self._is_away:
@@ -343,7 +343,7 @@ class CachePlans(Base):
 
 
 def _read(raw: bytes | None) -> Any:
-    """Return what *raw* spells; what cannot be read is as good as not there."""
+    """Return the value of *raw*, MISSING if there is none or it cannot be decoded."""
     if raw is None:
         return MISSING
     try:

@@ -2,8 +2,8 @@
 
 Scripts keep to what Redis 6.2 to 8, Valkey and Lua 5.1 to 5.4 share. They check first and write
 last, since Redis rolls nothing back; they push first and trim afterwards where they can, so that
-the key does not vanish on the way and keeps its expiry. Values are opaque: never `cjson`, which
-changes big integers, floats and empty arrays.
+the key does not vanish in between and keeps its expiry. Values are opaque: `cjson` is never used,
+since it changes big integers, floats and empty arrays.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from pottery._plan import Steps, T
     from pottery._wire import Argument
 
-# What scripts may use: a command with many arguments, in calls that unpack() can bear.
+# For scripts to use: gives a command many arguments, in calls of a size that unpack() can handle.
 _PRELUDE = """
 local unpack = table.unpack or unpack
 local function spread(command, key, values, first)
@@ -33,14 +33,14 @@ local function spread(command, key, values, first)
 end
 """
 
-# What scripts begin with that compute: integers exact in Lua's doubles, each written in one way.
+# For scripts that compute: whether a text is an integer in normal form that doubles hold exactly.
 IS_SHORT = """
 local function is_short(text)
   return #text <= 15 and (text == '0' or text:find('^-?[1-9]%d*$') ~= nil)
 end
 """
 
-# What redis-py has a class for; before Redis 7.0 it stands in the middle of a long story.
+# Errors that redis-py has a class for. Before Redis 7.0, a longer text surrounds them.
 _TOLD = re.compile(r"^Error running script .*? -(OOM|READONLY) ", re.DOTALL)
 _KINDS = {"OOM": OutOfMemoryError, "READONLY": ReadOnlyError}
 
@@ -87,7 +87,7 @@ class Script:
     def aside(
         self, client: Any, keys: Sequence[str | bytes], args: Iterable[Argument], seconds: float
     ) -> Steps[Any]:
-        """Run the script at *client* by a `Poll`; return the reply, or the error that came."""
+        """Run the script by a `Poll` of *client*; return the reply, or the error that came."""
         data = (str(len(keys)), *keys, *args)
         (vote,) = yield from Poll((client,), ("EVALSHA", self._digest, *data), seconds)
         if isinstance(vote, NoScriptError):
@@ -96,6 +96,6 @@ class Script:
 
 
 def _plain(error: ResponseError) -> ResponseError:
-    """Return *error* as the error that it would have been outside of a script."""
+    """Return *error* as it would have been outside a script."""
     told = _TOLD.match(str(error))
     return _KINDS[told[1]](str(error)) if told else error

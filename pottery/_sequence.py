@@ -1,8 +1,8 @@
 """What RedisList and RedisDeque share: a sequence stored as one Redis list.
 
-Two rules. Elements are found as Python compares them (`[1].index(True)` is 0): by the server for
-plain scalars, whose equal spellings are few, else by Python in pages. And a script pushes first and
-trims afterwards, so that the key neither vanishes on the way nor loses its expiry.
+Two rules. Elements are compared as in Python (`[1].index(True)` is 0): by the server for plain
+scalars, which have few equal spellings, else by Python, in pages. And a script pushes first and
+trims afterwards, so that the key neither vanishes in between nor loses its expiry.
 """
 
 from __future__ import annotations
@@ -32,8 +32,8 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 LAST = sys.maxsize
-# Stands in a list for a moment, within a script, for the element by which a place is found. Being
-# random, it is no element of any list.
+# Within a script, replaces an element for a moment, so that the server can find that place. It is
+# random, so no list contains it.
 MARK = uuid4().hex
 
 # Lua functions that the scripts below begin with.
@@ -76,7 +76,7 @@ CUT = """
 -- removes the element at a place, by a mark there, which the server looks for from the nearer end;
 -- returns an error if the user may not do that
 local function cut(key, at, size, element, mark)
-  redis.call('LTRIM', key, '0', '-1') -- after this even a server out of memory takes the mark
+  redis.call('LTRIM', key, '0', '-1') -- after this even a server out of memory accepts the mark
   redis.call('LSET', key, at, mark)
   local gone = redis.pcall('LREM', key, at * 2 < size and '1' or '-1', mark)
   if gone == 1 then return end
@@ -86,21 +86,21 @@ end
 """
 
 LIMIT = """
--- lets fall off the left end what is more than `most`, '' for no limit
+-- removes from the left end what exceeds `most`, '' for no limit
 local function limit(key, most)
   if most == '0' then redis.call('LTRIM', key, 1, 0)
   elseif most ~= '' then redis.call('LTRIM', key, '-' .. most, -1) end
 end
 """
 
-# In the middle the server itself looks for the place, by a mark: ten times as fast as scripts move
-# elements. But it begins at the head, so near the end a few are moved instead.
+# In the middle, the server itself finds the place by a mark, ten times as fast as a script can move
+# elements. But it searches from the head, so near the end a few elements are moved instead.
 INSERT = Script(
     BOUNDS
     + REPLACE
     + """
 -- KEYS[1] list; ARGV[1] index, ARGV[2] most elements or '', ARGV[3] mark, ARGV[4] element; returns
--- if it fits
+-- whether it fits
 local size = redis.call('LLEN', KEYS[1])
 if ARGV[2] ~= '' and size >= tonumber(ARGV[2]) then return 0 end
 local at = bound(ARGV[1], size, 0, 0, size)
@@ -130,7 +130,7 @@ return cut(KEYS[1], at, size, element, ARGV[2]) or element
 """
 )
 
-# The element is found by one of its spellings, of which the first place counts.
+# The element may be stored in any of its spellings; the first place counts.
 FIND = """
 -- KEYS[1] list; ARGV[1] and ARGV[2] where to look, ARGV[3..] spellings; the first place is `found`
 local size = redis.call('LLEN', KEYS[1])
@@ -157,7 +157,7 @@ REMOVE_AT = Script(
     CUT
     + """
 -- KEYS[1] list; ARGV[1] index, ARGV[2] the element read there, ARGV[3] mark; returns whether it
--- still was there
+-- was still there
 if redis.call('LINDEX', KEYS[1], ARGV[1]) ~= ARGV[2] then return 0 end
 local size = redis.call('LLEN', KEYS[1])
 return cut(KEYS[1], tonumber(ARGV[1]), size, ARGV[2], ARGV[3]) or 1
@@ -198,7 +198,7 @@ REPEAT = Script(
     LIMIT
     + """
 -- KEYS[1] list, KEYS[2] what is appended to it; ARGV[1] how often, ARGV[2] most elements or '';
--- returns whether a Redis list can be so long
+-- returns whether a Redis list can be that long
 local elements, times = redis.call('LRANGE', KEYS[2], 0, -1), tonumber(ARGV[1])
 if #elements == 0 then return 1 end
 if #elements * times >= 2 ^ 63 then return 0 end
@@ -214,8 +214,8 @@ return 1
 class SequencePlans(Base, Readable, Generic[T]):
     """What any sequence asks of Redis."""
 
-    _noun: ClassVar[str]  # of the builtin, as its error messages have it
-    _builtin: ClassVar[type]  # what is compared and concatenated with this
+    _noun: ClassVar[str]  # what the builtin is called in its error messages
+    _builtin: ClassVar[type]  # can be compared and concatenated with this
 
     _maxlen: int | None = None
 
@@ -262,7 +262,7 @@ class SequencePlans(Base, Readable, Generic[T]):
     # --- by index
 
     def _place(self, index: Any) -> int:
-        """Return what stands between brackets as an integer; the errors are the builtin's."""
+        """Return what is between the brackets as an integer; the errors are the builtin's."""
         try:
             return ssize(index)
         except TypeError:
@@ -275,7 +275,7 @@ class SequencePlans(Base, Readable, Generic[T]):
 
     @operation
     def insert(self, index: int, item: T, /) -> Steps[None]:
-        """Put *item* before the one at *index*, or at the nearer end if there is none.
+        """Insert *item* before the one at *index*, or at the nearer end if there is none.
 
         O(1) at the ends, else O(n); 1 round trip; atomic.
         """
@@ -313,8 +313,8 @@ class SequencePlans(Base, Readable, Generic[T]):
     def index(self, item: object, start: int = 0, stop: int = LAST, /) -> Steps[int]:
         """Return the index of the first element from *start* to *stop* that equals *item*.
 
-        Raises ValueError if there is none. The server looks for strings, numbers, True, False and
-        None; anything else Python looks for, in pages. (So do `in`, `count` and `remove`.)
+        Raises ValueError if there is none. The server searches for strings, numbers, True, False
+        and None; Python searches for anything else, in pages. (Likewise `in`, `count`, `remove`.)
         O(n); 1 round trip; atomic.
         """
         found = yield from self._find(item, _clamped(start), _clamped(stop))
@@ -371,7 +371,7 @@ class SequencePlans(Base, Readable, Generic[T]):
         return (yield from REMOVE((self.key,), ("", "", *texts), bool))
 
     def _search_and_remove(self, item: object) -> Steps[bool]:
-        # Again if the list moved between the look and the removal: then somebody made progress.
+        # Retried if the list moved between the search and the removal: then somebody made progress.
         while True:
             raws = yield from whole(self._texts, 0)
             values = self._decode_many(raws)
@@ -414,7 +414,7 @@ class SequencePlans(Base, Readable, Generic[T]):
     def _page(
         self, start: int, stop: int | None, read: Callable[[list[bytes]], list[Any]]
     ) -> Op[tuple[int | None, list[Any]]]:
-        """Read a page from *start* on, and one element more, which tells if there is another."""
+        """Read a page from *start* on, and one more element, which tells if there is another."""
         last = start + (PAGE if start else WHOLE)
         if stop is not None:
             last = min(last, stop - 1)
@@ -446,7 +446,7 @@ class SequencePlans(Base, Readable, Generic[T]):
         return cast("bool", getattr(mine, how)(theirs))
 
     def _joined(self, new: Self, other: Elements[Any], *, first: bool) -> Steps[Self]:
-        """Put into *new* the elements of this one, and of *other* after or before them."""
+        """Put the elements of this one into *new*, and those of *other* after or before them."""
         keys, texts = [self.key], list[str]()
         if _is_sequence(other) and self._is_beside(other):
             keys.insert(0 if first else 1, other.key)
@@ -486,7 +486,7 @@ def text_of_bound(position: int | None) -> str:
 class RedisSequence(SequencePlans[T], Container, MutableSequence[T]):  # noqa: PLW1641 - no hash, as list
     """The syntax of a sequence, blocking: what RedisList and RedisDeque share.
 
-    The mixins of MutableSequence would ask for one element after the other; none is left.
+    The mixins of MutableSequence would read one element at a time, so all are overridden.
     """
 
     def _place(self, index: Any) -> int:
@@ -511,7 +511,7 @@ class RedisSequence(SequencePlans[T], Container, MutableSequence[T]):  # noqa: P
         return self._perform(self._has(item))
 
     def __iter__(self) -> Iterator[T]:
-        """Yield the elements; `list(x)` asks for the length as well, 1 round trip more.
+        """Yield the elements; `list(x)` also asks for the length, 1 more round trip.
 
         O(n); 1 round trip per 1000 items; not atomic.
         """
@@ -700,12 +700,12 @@ class AIOSequence(SequencePlans[T], AIOContainer):
 
 
 def ssize(number: Any) -> int:
-    """Return *number* as an integer; OverflowError if no list of Python could count so far."""
-    return max(exact_ssize(number), -LAST)  # Redis itself would trip over the lowest
+    """Return *number* as an integer; OverflowError if no list of Python could be that long."""
+    return max(exact_ssize(number), -LAST)  # Redis itself cannot handle the lowest
 
 
 def exact_ssize(number: Any) -> int:
-    integer = int(as_index(number))  # of True, 1
+    integer = int(as_index(number))  # True becomes 1
     if not -LAST - 1 <= integer <= LAST:
         raise OverflowError("Python int too large to convert to C ssize_t")
     return integer

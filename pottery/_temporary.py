@@ -1,8 +1,8 @@
-"""Keys of containers that were given none: they go away with their container.
+"""Temporary keys: those of containers that were given none. They go away with their container.
 
-A finalizer may run anywhere, even inside a connection pool's lock, so it does no I/O: it puts the
-name aside, and the next operation on the same server unlinks it, or the end of the program. Only
-the process that made a key gives it up, and only keys made here are ever given up.
+A finalizer may run anywhere, even inside a connection pool's lock, so it does no I/O. It puts the
+key aside, and the next operation on the same server unlinks it, or else the exit of the program.
+Only the process that made a key unlinks it, and only keys made here are ever unlinked.
 """
 
 from __future__ import annotations
@@ -34,13 +34,13 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-# Keys that are unlinked by one operation.
+# Keys that one operation unlinks at most.
 MOST_AT_ONCE = 1000
-# The keys of temporary containers that are gone, for the next operation at a client to unlink.
+# By client, the keys of temporary containers that are gone, for its next operation to unlink.
 ABANDONED: dict[Any, deque[str]] = {}
-# How a connection waits that is opened while the program ends.
+# Options of a connection that is opened while the program exits.
 _BRIEFLY = {"socket_timeout": 1, "socket_connect_timeout": 1, "retry": Retry(NoBackoff(), 0)}
-# The keys in use, each with the process that made it and the deque that it will end in.
+# The keys in use, each with the process that made it and the deque in ABANDONED for it.
 _IN_USE: dict[str, tuple[int, deque[str]]] = {}
 _PROCESSES: set[int] = set()
 
@@ -48,7 +48,7 @@ _PROCESSES: set[int] = set()
 def temporary_key(container: object, client: Any, beside: str | bytes = "") -> str:
     """Return a new key for *container*, unlinked soon after the container is gone.
 
-    In a cluster it has the slot of the key *beside*, if that is given.
+    In a cluster it is in the slot of the key *beside*, if one is given.
     """
     same_slot = f"{tag(slot(beside))}:" if beside and is_cluster(client) else ""
     key = f"pottery:{same_slot}{uuid4()}"
@@ -64,19 +64,19 @@ def unlink_after(container: object, client: Any, key: str) -> None:
 
 
 def _unlink_at_exit() -> None:
-    """See to it, once in each process, that its temporary keys are unlinked when it ends."""
+    """Make sure, once in each process, that its temporary keys are unlinked when it exits."""
     if os.getpid() in _PROCESSES:
         return
     if not _PROCESSES:
         atexit.register(_unlink_all)
     _PROCESSES.add(os.getpid())
-    # Children of multiprocessing end without atexit, but with finalizers of their own kind.
+    # Children of multiprocessing run no atexit functions, but finalizers of its own.
     if "multiprocessing.util" in sys.modules:
         sys.modules["multiprocessing.util"].Finalize(None, _unlink_all, exitpriority=0)
 
 
 def _abandoned_at(client: Any) -> deque[str]:
-    """Return the deque of the client's server; kept under one client, so that others can go."""
+    """Return the deque of the client's server, kept under its newest client; older ones can go."""
     abandoned = ABANDONED.get(client)
     if abandoned is None:
         known = next((one for one in list(ABANDONED) if _is_replaced_by(client, one)), None)
@@ -86,7 +86,7 @@ def _abandoned_at(client: Any) -> deque[str]:
 
 
 def _is_replaced_by(client: Any, known: Any) -> bool:
-    # Not a blocking one by an asynchronous one, which could unlink nothing at the end.
+    # An asynchronous client does not replace a blocking one: it could unlink nothing at exit.
     return _blocks(client) == _blocks(known) and same_server(client, known)
 
 
@@ -102,22 +102,22 @@ def _abandon(key: str) -> None:
 
 
 def _unlink_all() -> None:
-    for client, abandoned in list(ABANDONED.items()):  # threads may go on, and change it
+    for client, abandoned in list(ABANDONED.items()):  # others may still change it
         unlink_briefly(client, [*abandoned, *_in_use_at(abandoned)])
 
 
 def _in_use_at(abandoned: deque[str]) -> list[str]:
-    # A copy is made in one go, but a list of pairs may be interrupted by the garbage collector, and
-    # so by the end of further containers.
+    # A dict is copied in one step. Listing its pairs is not one: the garbage collector may
+    # interrupt it and finalize further containers.
     used = _IN_USE.copy().items()
     return [key for key, (maker, names) in used if maker == os.getpid() and names is abandoned]
 
 
 def sweeping(client: Any, names: deque[str], plan: Plan[T]) -> Steps[T]:
-    """Perform *plan*, and unlink the keys of temporary containers that are gone on the way.
+    """Perform *plan*, and on the way unlink the keys of temporary containers that are gone.
 
-    They cost no round trip: the next command takes the UNLINK along. Only in a cluster, where they
-    may be anywhere, they are unlinked before. Their names are kept if that fails.
+    That costs no round trip, since the next command takes the UNLINK along. Only in a cluster,
+    where the keys may be anywhere, they are unlinked first. The names are kept if that fails.
     """
     if is_cluster(client):
         yield from sweep(client, names)
@@ -136,7 +136,7 @@ def sweeping(client: Any, names: deque[str], plan: Plan[T]) -> Steps[T]:
 
 
 def _some_of(names: deque[str]) -> list[str]:
-    """Take names out of the deque, which another thread may empty meanwhile."""
+    """Take names out of the deque; another thread may do the same at the same time."""
     keys: list[str] = []
     with suppress(IndexError):
         while len(keys) < MOST_AT_ONCE:
@@ -145,14 +145,14 @@ def _some_of(names: deque[str]) -> list[str]:
 
 
 def sweep(client: Any, names: deque[str]) -> Steps[None]:
-    """Unlink the keys of temporary containers that are gone; keep their names if Redis is away."""
+    """Unlink the keys of temporary containers that are gone; keep them here if Redis is away."""
     groups = by_slot(client, _some_of(names))
     try:
         while groups:
             yield from Op(("UNLINK", *groups[-1]), nothing, repeatable=True)
             groups.pop()
     except (NoPermissionError, ReadOnlyError):
-        pass  # who may not unlink them, or is at a replica: trying for ever would help nobody
+        pass  # this user may not unlink, or this is a replica: trying again would not help
     except RedisError:
         names.extend(chain(*groups))
     except BaseException:
@@ -161,9 +161,9 @@ def sweep(client: Any, names: deque[str]) -> Steps[None]:
 
 
 def unlink_briefly(client: Any, keys: list[str]) -> None:
-    """Unlink *keys* at the end of the program, by a connection that waits a second and no longer.
+    """Unlink *keys* at the exit of the program, over a connection that waits at most a second.
 
-    An asynchronous client has no event loop any more then, so its keys stay.
+    An asynchronous client no longer has an event loop then, so its keys stay.
     """
     if not keys or not isinstance(client, (Redis, RedisCluster)):
         return
@@ -173,7 +173,7 @@ def unlink_briefly(client: Any, keys: list[str]) -> None:
 
 
 def _by_server(client: Any, keys: list[str]) -> dict[Any, list[tuple[str, ...]]]:
-    """Return for the pool of each server the commands that unlink what it has of *keys*."""
+    """Return, for the pool of each server, the commands that unlink its part of *keys*."""
     commands: dict[Any, list[tuple[str, ...]]] = {}
     for group in by_slot(client, keys):
         unlink = ("UNLINK", *group)
@@ -184,7 +184,7 @@ def _by_server(client: Any, keys: list[str]) -> dict[Any, list[tuple[str, ...]]]
 
 def _send_briefly(pool: Any, commands: list[tuple[str, ...]]) -> None:
     connection = pool.connection_class(**_brief_options(pool))
-    connection.connect()  # what Sentinel leads to finds its server here, and nowhere else
+    connection.connect()  # only this makes a connection by Sentinel look for its server
     for command in commands:
         connection.send_packed_command(pack(connection, command))
         with suppress(ResponseError):  # moved, say
@@ -195,7 +195,7 @@ def _send_briefly(pool: Any, commands: list[tuple[str, ...]]) -> None:
 def _brief_options(pool: Any) -> dict[str, Any]:
     options = {**pool.connection_kwargs, **_BRIEFLY}
     if isinstance(pool, SentinelConnectionPool):
-        # Sentinels are asked by clients of their own, which are as patient as they please.
+        # Sentinels are asked by clients of their own, which have their own time-outs.
         way: Any = copy(options["connection_pool"])
         manager: Any = copy(cast("Any", pool).sentinel_manager)
         manager.sentinels = [_brief_client(sentinel) for sentinel in manager.sentinels]
@@ -207,5 +207,5 @@ def _brief_options(pool: Any) -> dict[str, Any]:
 def _brief_client(client: Any) -> Any:
     pool = copy(client.connection_pool)
     pool.connection_kwargs = _brief_options(pool)
-    pool.reset()  # the connections are those of the other
+    pool.reset()  # the connections belong to the original
     return Redis.from_pool(pool)

@@ -1,8 +1,8 @@
-"""Many callers served by one: what one of them asks of Redis, it asks for all who wait with it.
+"""Many callers served together: one of them asks Redis on behalf of all who are waiting.
 
-While an answer is on its way, further callers line up. The first of them then asks for all who are
-in the line by that time. So nobody gets anything that was asked for before they came, and however
-many they are, one command is on its way at a time.
+While a reply is on its way, further callers line up. The first of them then asks for all who are
+in the line by then. So no caller gets an answer to a request that was sent before it came, and
+however many callers there are, only one command is on its way at a time.
 """
 
 from __future__ import annotations
@@ -23,14 +23,14 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-# Seconds: whoever waits is always called.
+# Seconds: as long as we like, since a caller that waits is always woken.
 _LONG = 3600.0
-# What goes wrong for one goes wrong for all; anything else interrupts only whom it was meant for.
+# Errors that concern all callers; any other, such as an interrupt, concerns one of them only.
 _FOR_ALL = (PrimitiveError, RedisError, ValueError, ArithmeticError)
 
 
 class Bell:
-    """Rings once, for one thread. An Event would be left in disorder if an interrupt met it."""
+    """Rings once, for one thread. Unlike an Event, it is not left broken by an interrupt."""
 
     def __init__(self) -> None:
         self._lock = Lock()
@@ -40,7 +40,7 @@ class Bell:
         return not self._lock.locked()
 
     def set(self) -> None:
-        with suppress(RuntimeError):  # it has rung before
+        with suppress(RuntimeError):  # it has already rung
             self._lock.release()
 
     def wait(self, seconds: float) -> None:
@@ -49,7 +49,7 @@ class Bell:
 
 
 class _Caller:
-    """One caller in the line: how to call it if it waits, and what it gets."""
+    """One caller in the line: the bell that wakes it if it waits, and its answer or error."""
 
     __slots__ = ("answer", "bell", "error")
 
@@ -60,7 +60,7 @@ class _Caller:
 
 
 class Together(Generic[T]):
-    """A line of callers; *make_bell* makes what one of them waits for, in the front's colour."""
+    """A line of callers; *make_bell* makes a bell for one of them, in the front's colour."""
 
     def __init__(self, make_bell: Callable[[], Any]) -> None:
         self._make_bell = make_bell
@@ -69,7 +69,7 @@ class Together(Generic[T]):
         self._leader: _Caller | None = None
 
     def serve(self, ask: Callable[[int], Steps[Sequence[T]]]) -> Steps[T]:
-        """Return one of the answers that *ask* gets, for as many callers as it is told."""
+        """Return the caller's answer; *ask* is told how many answers are needed, and gets them."""
         caller = _Caller()
         try:
             self._enter(caller)
@@ -81,7 +81,7 @@ class Together(Generic[T]):
             try:
                 self._leave(caller)
             except BaseException:
-                self._leave(caller)  # interrupted before it began, most likely
+                self._leave(caller)  # most likely interrupted before it began
                 raise
         if caller.error:
             raise caller.error

@@ -23,7 +23,7 @@ V = TypeVar("V")
 
 
 class Reading(Readable):
-    """What a blocking view says of its dict, so that others can read it by a plan."""
+    """What a blocking view tells about its dict, so that other containers can read it."""
 
     _mapping: Any  # the RedisDict
 
@@ -46,18 +46,18 @@ class Reading(Readable):
 class RedisDictView(Reading, Set[T]):  # noqa: PLW1641 - no hash, as views of dict
     """What the views of the keys and of the items of a RedisDict have in common.
 
-    The operators of the abstract base class would ask for one element after the other. These read
-    the dict once, into a builtin one, and leave the rest to its view: a result is a plain `set`.
+    The operators of the abstract base class would read one element at a time. These read the dict
+    once, into a builtin one, and leave the rest to its view, so a result is a plain `set`.
     """
 
     @property
     def mapping(self) -> Mapping[Any, Any]:
-        """The dict, to be read only."""
+        """The dict, read-only."""
         return MappingProxyType(self._mapping)
 
     @abstractmethod
     def _read(self) -> KeysView[T]:
-        """Return a builtin view of what is there now."""
+        """Return a builtin view of the current content."""
 
     def __reversed__(self) -> Iterator[T]:
         """Yield the elements, the last one first.
@@ -82,7 +82,7 @@ class RedisDictView(Reading, Set[T]):  # noqa: PLW1641 - no hash, as views of di
         return self._read().__le__(_builtin(other))
 
     def __lt__(self, other: Set[Any]) -> bool:
-        """Return whether every element is in *other*, which has more.
+        """Return whether every element is in *other*, and *other* has more.
 
         O(n); 1 round trip per 1000 items; not atomic.
         """
@@ -96,7 +96,7 @@ class RedisDictView(Reading, Set[T]):  # noqa: PLW1641 - no hash, as views of di
         return self._read().__ge__(_builtin(other))
 
     def __gt__(self, other: Set[Any]) -> bool:
-        """Return whether everything in *other* is an element, and more.
+        """Return whether everything in *other* is an element, and there are more.
 
         O(n); 1 round trip per 1000 items; not atomic.
         """
@@ -110,42 +110,42 @@ class RedisDictView(Reading, Set[T]):  # noqa: PLW1641 - no hash, as views of di
         return self._read().isdisjoint(_builtin(other))
 
     def __and__(self, other: Iterable[Any]) -> set[T]:
-        """Return what is in this view and in *other*, as a `set`.
+        """Return the elements of this view that are in *other*, as a `set`.
 
         O(n); 1 round trip per 1000 items; not atomic.
         """
         return self._read() & _builtin(other)
 
     def __rand__(self, other: Iterable[L]) -> set[L]:
-        """Return what is in *other* and in this view, as a `set`.
+        """Return the elements of *other* that are in this view, as a `set`.
 
         O(n); 1 round trip per 1000 items; not atomic.
         """
         return _builtin(other) & self._read()
 
     def __or__(self, other: Iterable[L]) -> set[T | L]:
-        """Return what is in this view or in *other*, as a `set`.
+        """Return the elements of this view and of *other*, as a `set`.
 
         O(n); 1 round trip per 1000 items; not atomic.
         """
         return self._read() | _builtin(other)
 
     def __sub__(self, other: Iterable[Any]) -> set[T]:
-        """Return what is in this view and not in *other*, as a `set`.
+        """Return the elements of this view that are not in *other*, as a `set`.
 
         O(n); 1 round trip per 1000 items; not atomic.
         """
         return self._read() - _builtin(other)
 
     def __rsub__(self, other: Iterable[L]) -> set[L]:
-        """Return what is in *other* and not in this view, as a `set`.
+        """Return the elements of *other* that are not in this view, as a `set`.
 
         O(n); 1 round trip per 1000 items; not atomic.
         """
         return _builtin(other) - self._read()
 
     def __xor__(self, other: Iterable[L]) -> set[T | L]:
-        """Return what is in either this view or *other*, and not in both, as a `set`.
+        """Return the elements of either this view or *other*, but not of both, as a `set`.
 
         O(n); 1 round trip per 1000 items; not atomic.
         """
@@ -155,12 +155,12 @@ class RedisDictView(Reading, Set[T]):  # noqa: PLW1641 - no hash, as views of di
 
 
 def _builtin(other: T) -> T:
-    """Return *other*, or a builtin view for one of ours."""
+    """Return *other*; if it is one of our views, the builtin one."""
     return cast("T", other._read()) if isinstance(other, RedisDictView) else other
 
 
 class RedisDictKeys(RedisDictView[K], KeysView[K]):
-    """A view of the keys of a RedisDict, as `dict.keys()` is one of those of a `dict`."""
+    """A view of the keys of a RedisDict, like `dict.keys()`."""
 
     def _page(self, position: Any) -> Any:
         return self._mapping._keys(position)
@@ -178,7 +178,7 @@ class RedisDictKeys(RedisDictView[K], KeysView[K]):
 
 
 class RedisDictItems(RedisDictView["tuple[K, V]"], ItemsView[K, V]):
-    """A view of the items of a RedisDict, as `dict.items()` is one of those of a `dict`."""
+    """A view of the items of a RedisDict, like `dict.items()`."""
 
     def _page(self, position: Any) -> Any:
         return self._mapping._items(position)
@@ -187,7 +187,7 @@ class RedisDictItems(RedisDictView["tuple[K, V]"], ItemsView[K, V]):
         return cast("KeysView[tuple[K, V]]", self._mapping.to_dict().items())
 
     def __contains__(self, item: object) -> bool:
-        """Return whether *item* is a key and its value.
+        """Return whether *item* is a pair of a key and its value.
 
         O(1); 1 round trip; atomic.
         """
@@ -214,14 +214,14 @@ class RedisDictItems(RedisDictView["tuple[K, V]"], ItemsView[K, V]):
 
 
 class RedisDictValues(Reading, ValuesView[V]):
-    """A view of the values of a RedisDict, as `dict.values()` is one of those of a `dict`."""
+    """A view of the values of a RedisDict, like `dict.values()`."""
 
     def _page(self, position: Any) -> Any:
         return self._mapping._values(position)
 
     @property
     def mapping(self) -> Mapping[Any, V]:
-        """The dict, to be read only."""
+        """The dict, read-only."""
         return MappingProxyType(self._mapping)
 
     def __contains__(self, value: object) -> bool:
@@ -256,7 +256,7 @@ class RedisDictValues(Reading, ValuesView[V]):
 
 
 class AIORedisDictView(Readable, Generic[T]):
-    """The keys, values or items of an AIORedisDict, read anew whenever they are iterated."""
+    """The keys, values or items of an AIORedisDict, read anew by each iteration."""
 
     def __init__(self, mapping: Any, page: Page[T]) -> None:
         """Remember the dict, and how a page of it is read.
@@ -272,7 +272,7 @@ class AIORedisDictView(Readable, Generic[T]):
         return whole(self._page, START)
 
     def __aiter__(self) -> AsyncIterator[T]:
-        """Yield what the view is of.
+        """Yield the keys, values or items.
 
         O(n); 1 round trip per 1000 items; not atomic.
         """

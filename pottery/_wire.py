@@ -13,26 +13,26 @@ except ImportError:  # pragma: no cover - the suite runs once without hiredis, u
 else:
     _pack_fast = cast("Any", hiredis).pack_command
 
-Argument: TypeAlias = "str | bytes"  # no numbers: hiredis crashes when a signal meets one
+Argument: TypeAlias = "str | bytes"  # no numbers: hiredis crashes if a signal interrupts one
 
-# What comes instead of a reply: also a lost connection that redis-py does not put in its own words.
+# What may come instead of a reply; OSError is for lost connections that redis-py does not wrap.
 FAILURES = (RedisError, OSError)
 
 
 def pack(connection: Any, args: tuple[Argument, ...]) -> Any:
-    """Return the command *args* as *connection* wants it to send it."""
-    # By hiredis itself: redis-py's wrapper of it first walks through all arguments in Python.
+    """Return the command *args* in the form in which *connection* sends it."""
+    # By hiredis itself: redis-py's wrapper first walks through all arguments in Python.
     if _pack_fast is not None:
         return (_pack_fast(args),)
-    # As hiredis does, whatever encoding the client is configured with.
+    # Encoded as hiredis does it, whatever encoding the client is configured with.
     encoded = (arg.encode() if isinstance(arg, str) else arg for arg in args)
     return connection.pack_command(*encoded)  # pragma: no cover - as above
 
 
 async def hang_up(connection: Any) -> None:
-    """Close an asynchronous connection at once: a farewell by TLS might outlive the event loop."""
-    writer = connection._writer  # no public way leads to it
-    # Now: once it is closed twice, as where the server was first, a transport knows nothing more.
+    """Close an asynchronous connection at once: a TLS shutdown might outlive the event loop."""
+    writer = connection._writer  # there is no public access to it
+    # Asked now: a transport that is closed twice, as after the server closed it, forgets this.
     is_by_tls = writer and writer.get_extra_info("ssl_object")
     await connection.disconnect(nowait=True)
     if is_by_tls:
@@ -40,8 +40,8 @@ async def hang_up(connection: Any) -> None:
 
 
 async def is_quiet(connection: Any) -> bool:
-    """Return whether nothing is to be read from an idle connection, which is to be closed if so."""
-    # redis-py 8 has a new name for it.
+    """Return whether an idle connection has nothing to read; if it has, it must be closed."""
+    # redis-py 8 renamed it.
     can_read = getattr(connection, "can_read", None) or connection.can_read_destructive
     try:
         return not await can_read()

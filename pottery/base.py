@@ -34,17 +34,17 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 T_co = TypeVar("T_co", covariant=True)
 
-# Stands for a value that is not there, since None may be one.
+# Stands for a missing value, since None may be a value.
 MISSING: Any = object()
-# Elements read by one command of a long container: less than a millisecond of the server's time.
+# Elements that one command reads of a long container: less than a millisecond of server time.
 PAGE = 1000
 START = b"0"
-# So many, about, that the first command reads of a hash or set: then a thousand take one, although
-# the server cannot tell that it gave the last ones when it gives just as many as it is asked for.
+# Elements, about, that the first command reads of a hash or set. With this many, 1000 elements take
+# one command; a server that returns just as many as it was asked for cannot tell that it is done.
 FIRST_PAGE = 2048
-# Elements of a list that the first command reads: a third of a millisecond of the server's time.
+# Elements that the first command reads of a list: a third of a millisecond of server time.
 WHOLE = 10_000
-# Arguments carried by one command. Before Redis 7.0 a server refuses more than a million.
+# Arguments of one command. Before Redis 7.0 a server refuses more than a million.
 MOST_ARGUMENTS = 500_000
 
 CREATE = Script("""
@@ -56,11 +56,11 @@ return 1
 
 
 class Readable:
-    """Marks what can be read by a plan, `_elements`: containers, and views of them."""
+    """Marks what a plan, `_elements`, can read: containers and their views."""
 
 
 class Stored(Protocol[T_co]):
-    """What is `Readable`, for type checkers."""
+    """A `Readable`, for type checkers."""
 
     redis: Any
 
@@ -68,21 +68,21 @@ class Stored(Protocol[T_co]):
     def _client_type(self) -> type: ...
 
     def _elements(self) -> Steps[Iterable[T_co]]:
-        """Return what iteration gives."""
+        """Return the elements that iteration yields."""
         ...
 
 
 Elements: TypeAlias = "Iterable[T] | Stored[T]"
-"""What gives elements: any iterable, or a container in Redis, even one that has to be awaited."""
+"""A source of elements: any iterable, or a container in Redis, even an asynchronous one."""
 
 
 class Base(Front):
-    """A container at *key* of the server behind *redis*."""
+    """A container at *key* on the server of the client *redis*."""
 
     key: str | bytes
 
     def __init__(self, *, redis: Any = None, key: str | bytes = "") -> None:
-        """Attach to *key*, or to a temporary key if there is none.
+        """Attach to *key*, or to a temporary key if none is given.
 
         O(1); 0 round trips; atomic.
         """
@@ -91,7 +91,7 @@ class Base(Front):
         self.key = key or temporary_key(self, self.redis)
 
     def __repr__(self) -> str:
-        """Return the kind and the key: what is there would have to be read.
+        """Return the type and the key, but not the content, which would have to be read.
 
         O(1); 0 round trips; atomic.
         """
@@ -99,7 +99,7 @@ class Base(Front):
 
     @operation
     def clear(self) -> Op[None]:
-        """Remove everything, in the background of the server.
+        """Remove everything; the server frees the memory in the background.
 
         O(1) for the caller; 1 round trip; atomic.
         """
@@ -107,7 +107,7 @@ class Base(Front):
 
     def _like(self) -> Self:
         """Return an empty temporary container of the same kind on the same client."""
-        # Not by the class's own __init__, whose arguments in a subclass are unknown here.
+        # Not by the class's own __init__, since a subclass may take other arguments.
         twin = type(self).__new__(type(self))
         twin.redis = self.redis
         twin._is_temporary = True
@@ -120,7 +120,7 @@ class Base(Front):
         return twin
 
     def _create(self, command: str, args: Sequence[Argument]) -> Steps[None]:
-        """Write *args* to the key; KeyExistsError if the key exists and is not our own."""
+        """Write *args* to the key; KeyExistsError if the key exists and is not temporary."""
         if not args:
             return
         if self._is_temporary:
@@ -134,7 +134,7 @@ class Base(Front):
     def _write(
         self, command: str, args: Sequence[Argument], *, repeatable: bool = False
     ) -> Steps[None]:
-        """Give *args* to a variadic command: at once, but for more than MOST_ARGUMENTS."""
+        """Pass *args* to a variadic command, at most MOST_ARGUMENTS at once."""
         for start in range(0, len(args), MOST_ARGUMENTS):
             part = args[start : start + MOST_ARGUMENTS]
             words = (command, self.key, *part)
@@ -155,7 +155,7 @@ class Base(Front):
         return Scan((command, self.key, cursor.place, "COUNT", str(count)), page, cursor)
 
     def _companion(self, name: str) -> str | bytes:
-        """Return the key of something that belongs to this container: *key*, and then *name*."""
+        """Return the key of something that belongs to this container, made of *key* and *name*."""
         if is_cluster(self.redis):
             return companion(self.key, name)
         if isinstance(self.key, bytes):
@@ -163,25 +163,25 @@ class Base(Front):
         return f"{self.key}~{name}"
 
     def _is_beside(self, other: Base) -> bool:
-        """Return whether one command can use both: *other* is on this server, in the same slot."""
+        """Return whether one command can use both: same server and, in a cluster, same slot."""
         if not same_server(self.redis, other.redis):
             return False
         return not is_cluster(self.redis) or slot(self.key) == slot(other.key)
 
     def _through(self, other: Base | Stored[Any], plan: Plan[T]) -> Plan[T]:
-        """Return *plan*, which reads *other*, such that this front can perform it.
+        """Return *plan*, which reads *other*, in a form that this front can perform.
 
-        What is on this server is read by this client, whatever the colour of its own.
+        Containers on this server are read with this client, whatever the colour of their own.
         """
         if same_server(self.redis, other.redis):
             return plan
         if other._client_type is not self._client_type:
             kinds = type(self).__name__, type(other).__name__
-            raise TypeError("{} cannot read a {} of another server: read that first".format(*kinds))
+            raise TypeError("{} cannot read a {} on another server: read it first".format(*kinds))
         return at(other.redis, plan)
 
     def _taken(self, given: Elements[T]) -> Steps[Iterable[T]]:
-        """Return the elements of an argument: if it is in Redis, read in pages."""
+        """Return the elements of an argument; one that is in Redis is read in pages."""
         if is_stored(given):
             return (yield from self._through(given, given._elements()))
         return given
@@ -209,7 +209,7 @@ class Base(Front):
         return self._hashable(self._decode(raw), raw)
 
     def _decode_keys(self, raws: Sequence[bytes]) -> list[Any]:
-        """Decode texts of places where Python wants something hashable."""
+        """Decode the texts of keys or members, which must be hashable."""
         values = self._decode_many(raws)
         if any(type(value) in (list, dict) for value in values):
             return [self._hashable(value, raw) for value, raw in zip(values, raws, strict=True)]
@@ -224,7 +224,7 @@ class Base(Front):
         return frozen
 
     def _shown(self, raws: Iterable[bytes], decode: Callable[[bytes], Any]) -> list[Any]:
-        """Decode for a repr, which must not raise: what is broken is shown as it is."""
+        """Decode for a repr, which must not raise: broken values are shown as bytes."""
         return [self._show(raw, decode) for raw in raws]
 
     @staticmethod
@@ -236,7 +236,7 @@ class Base(Front):
 
 
 def checked(key: Any, name: str) -> str | bytes:
-    """Return the *key* given to what users call *name*; TypeError if it can be none."""
+    """Return *key*, an argument of what users call *name*; TypeError if it cannot be a key."""
     if isinstance(key, (str, bytes)):
         return key
     instead = ": leave it out for a temporary one" if key is None else ""
@@ -244,12 +244,12 @@ def checked(key: Any, name: str) -> str | bytes:
 
 
 def is_stored(given: Elements[T]) -> TypeIs[Stored[T]]:
-    """Return whether what an argument gives has to be read from Redis."""
+    """Return whether the elements of an argument have to be read from Redis."""
     return isinstance(given, Readable)
 
 
 class Container(Base, Sync):
-    """What every blocking container has besides."""
+    """What every blocking container also has."""
 
     def copy(self) -> Self:
         """Return a copy of the same kind, with a temporary key; it expires when this one does.
@@ -259,14 +259,14 @@ class Container(Base, Sync):
         return self._perform(self._copied())
 
     def __copy__(self) -> Self:
-        """Return a copy, with a temporary key. Without this, it would be one more name for *key*.
+        """Return a copy, with a temporary key. Without this, Python would share *key*.
 
         O(n); 1 round trip; atomic.
         """
         return self._perform(self._copied())
 
     def __deepcopy__(self, _memo: object, /) -> Self:
-        """Return a copy, with a temporary key; what is read from it are copies anyway.
+        """Return a copy, with a temporary key; elements read from it are copies anyway.
 
         O(n); 1 round trip; atomic.
         """
@@ -274,7 +274,7 @@ class Container(Base, Sync):
 
 
 class AIOBase(Base, Async):
-    """What everything asynchronous that has a key has besides."""
+    """What everything asynchronous with a key also has."""
 
     async def __aenter__(self) -> Self:
         """Return the container itself.
@@ -294,10 +294,10 @@ class AIOBase(Base, Async):
 
 
 class AIOContainer(AIOBase):
-    """What every asynchronous container has besides.
+    """What every asynchronous container also has.
 
-    The special methods that would have to wait are not there. Those below are, since without them
-    Python would do something else instead of failing.
+    Special methods that would have to wait are missing. Those below refuse instead, since without
+    them Python would do something wrong rather than fail.
     """
 
     async def copy(self) -> Self:
@@ -308,7 +308,7 @@ class AIOContainer(AIOBase):
         return await self._perform(self._copied())
 
     def __copy__(self) -> NoReturn:
-        """Refuse what would give one more name for *key*: a copy has to be awaited.
+        """Refuse: Python would share *key*, and a real copy has to be awaited.
 
         O(1); 0 round trips; atomic.
         """
@@ -322,7 +322,7 @@ class AIOContainer(AIOBase):
         self.__copy__()
 
     def __bool__(self) -> NoReturn:
-        """Refuse what would be true of an empty container, too: a look has to be awaited.
+        """Refuse: even an empty container would be true, as its size has to be awaited.
 
         O(1); 0 round trips; atomic.
         """
@@ -330,7 +330,7 @@ class AIOContainer(AIOBase):
 
 
 def removed(key: object) -> Callable[[int], None]:
-    """Return how to read how many were removed: with a KeyError if there was no *key*."""
+    """Return a reader for the number of removals, which raises KeyError(*key*) if it is 0."""
 
     def read(count: int) -> None:
         if not count:
@@ -340,15 +340,15 @@ def removed(key: object) -> Callable[[int], None]:
 
 
 def warn_about(what: str, container: Base, stacklevel: int = 3) -> None:
-    """Warn that *what* is dear; *stacklevel* leads to the caller of the public method."""
+    """Warn that *what* is expensive; *stacklevel* leads to the caller of the public method."""
     message = f"{what} {type(container).__name__} {container.key!r} walks or moves all of it"
     warnings.warn(message, InefficientAccessWarning, stacklevel=stacklevel)
 
 
 def legible(show: Callable[[Any], str]) -> Callable[[Any], str]:
-    """Let a repr that cannot read its container tell why: in a debugger it must not raise."""
+    """Make a repr that cannot read its container say why: in a debugger it must not raise."""
 
-    # By its underscore, `otel` knows that nobody has called this by name.
+    # The underscore tells `otel` that users do not call this by name.
     @wraps(show)
     def _legibly(self: Any) -> str:
         try:

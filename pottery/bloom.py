@@ -1,4 +1,4 @@
-"""BloomFilter and AIOBloomFilter: elements that were seen, in a few bits each."""
+"""BloomFilter and AIOBloomFilter: which elements were seen, in a few bits each."""
 
 from __future__ import annotations
 
@@ -29,12 +29,12 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 U = TypeVar("U")
 
-# A string in Redis is no longer than 512 MB.
+# A string in Redis is at most 512 MB long.
 MOST_BITS = 2**32
-# To name a bit in a command takes as long as to read, or to merge, so many bytes of a bitmap: from
-# small filters to large ones, 1700 to 230 for reading and 250 to 170 for merging, as measured on
-# one machine, and 200 for both in a network of a gigabit. The bits of a FEW elements are always
-# named, since users who may not run scripts may do that.
+# Naming a bit in a command takes as long as reading, or merging, this many bytes of a bitmap. From
+# small filters to large ones, 1700 to 230 bytes for reading and 250 to 170 for merging were
+# measured on one machine, and 200 for both over a gigabit network. The bits of a FEW elements are
+# always named, since users who may not run scripts are allowed to do that.
 READING, MERGING = 512, 200
 FEW = 8
 
@@ -56,10 +56,10 @@ redis.call('DEL', KEYS[2])
 if ARGV[1] == 'AND' and redis.call('BITCOUNT', KEYS[1]) == 0 then redis.call('DEL', KEYS[1]) end
 """
 COMBINE = Script(_COMBINE, repeatable=True, writes=True)
-# Run twice, it would take away what was added in between.
+# If run twice, it would remove what was added in between.
 NARROW = Script(_COMBINE)
 
-# What is written is gone at the end, so it need not reach replicas and the disk.
+# What it writes is deleted at the end, so it need not reach replicas and the disk.
 MEASURE = Script(
     """
 -- KEYS[1] bitmap, KEYS[2] another, KEYS[3] scratch; returns how many bits are set in each and both
@@ -105,7 +105,7 @@ class BloomPlans(Base, Generic[T]):
         super().__init__(redis=redis, key=key)
 
     def __repr__(self) -> str:
-        """Return the key and the parameters, and nothing for which Redis would have to be asked.
+        """Return the key and the parameters, nothing that would have to be read from Redis.
 
         O(1); 0 round trips; atomic.
         """
@@ -136,13 +136,13 @@ class BloomPlans(Base, Generic[T]):
     # --- elements and their bits
 
     def _bits(self, texts: Iterable[str]) -> list[int]:
-        """Return the bits of *texts*, those of one text after those of the other."""
+        """Return the bits of *texts*, one text after the other."""
         size, num_hashes = self._shape
-        # A hash is signed, so this is Python's modulo, and not that of C.
+        # A hash is signed, and this modulo is Python's, not that of C.
         return [mmh3.hash(text, seed) % size for text in texts for seed in range(num_hashes)]
 
     def _bitmap(self, texts: Sequence[str]) -> bytes:
-        """Return the bitmap of a filter that has just *texts*, as short as SETBIT makes it."""
+        """Return the bitmap of a filter that holds just *texts*, as short as SETBIT makes it."""
         size, num_hashes = self._shape
         bitmap = bytearray((size + 7) // 8)
         for seed in range(num_hashes):
@@ -156,7 +156,7 @@ class BloomPlans(Base, Generic[T]):
         size, num_hashes = self._shape
         bitmap = bitmap.ljust((size + 7) // 8, b"\0")
         for seed in range(num_hashes):
-            # Only who passes is hashed again: of strangers, half fail each time.
+            # Only texts that pass are hashed again: of those not added, half fail each time.
             texts = [
                 text
                 for text in texts
@@ -165,7 +165,7 @@ class BloomPlans(Base, Generic[T]):
         return set(texts)
 
     def _are_few(self, texts: Sequence[str], worth: int) -> bool:
-        """Return whether to name the bits of *texts* is better than to move a bitmap."""
+        """Return whether naming the bits of *texts* is better than moving a bitmap."""
         size, num_hashes = self._shape
         return len(texts) <= max(FEW, size // (8 * worth * num_hashes))
 
@@ -192,7 +192,7 @@ class BloomPlans(Base, Generic[T]):
     def add(self, item: T, /) -> Op[None]:
         """Add *item*.
 
-        Raises TypeError if it is not hashable or JSON cannot spell it.
+        Raises TypeError if it is not hashable or not JSON serializable.
         O(1); 1 round trip; atomic.
         """
         setting = self._setting((encode_element(item),))
@@ -216,7 +216,7 @@ class BloomPlans(Base, Generic[T]):
 
     @operation
     def contains_many(self, *items: object) -> Steps[list[bool]]:
-        """Return for each of *items* whether it was added, probably.
+        """Return for each of *items* whether it was probably added.
 
         >>> seen = BloomFilter({'tom'}, num_elements=100, false_positives=.01, redis=redis)
         >>> seen.contains_many('tom', 'jerry')
@@ -250,7 +250,7 @@ class BloomPlans(Base, Generic[T]):
             part = texts[start : start + most]
             command = ("BITFIELD_RO", self.key, *self._getting(part))
             flags = iter((yield from Op(command, same, repeatable=True)))
-            # One iterator k times: zip takes the k flags of a text from it.
+            # The same iterator k times, so that zip takes the k flags of each text from it.
             groups = zip(*repeat(flags, num_hashes), strict=True)
             found.update(text for text, bits in zip(part, groups, strict=True) if all(bits))
         return found
@@ -262,9 +262,9 @@ class BloomPlans(Base, Generic[T]):
         return Op(("BITCOUNT", self.key), self._estimate, repeatable=True)
 
     def _estimate(self, ones: int) -> int:
-        """Return how many elements set so many bits, in the mean."""
+        """Return how many elements set this many bits, on average."""
         size, num_hashes = self._shape
-        if ones >= size:  # any number above what can still be told
+        if ones >= size:  # any number above all other estimates
             return self._estimate(size - 1) + 1
         return floor(-size / num_hashes * log1p(-ones / size))
 
@@ -293,7 +293,7 @@ class BloomPlans(Base, Generic[T]):
         filters: Iterable[BloomPlans[Any]],
         bitmaps: Iterable[bytes] = (),
     ) -> Steps[None]:
-        """Put into *target* what *how* makes of *filters* and *bitmaps*."""
+        """Store in *target* the result of combining *filters* and *bitmaps* by *how*."""
         bitmaps = list(bitmaps)
         keys: list[str | bytes] = []
         for one in filters:
@@ -309,8 +309,8 @@ class BloomPlans(Base, Generic[T]):
     def issubset(self, other: BloomPlans[Any], /) -> Steps[bool]:
         """Return whether every bit of this filter is set in *other*.
 
-        If so, what is in this filter is in *other*. It is so whenever all that was added to this
-        filter was added to *other*, and it may be so by chance.
+        If so, everything in this filter is also in *other*. This is always the case if all that was
+        added to this filter was also added to *other*, and it may be the case by chance.
 
         Raises ValueError if the parameters of *other* differ.
         O(n); 1 round trip; atomic.
@@ -359,7 +359,7 @@ class BloomPlans(Base, Generic[T]):
 
 
 def _shape(num_elements: object, false_positives: object) -> Shape:
-    """Return the shape that keeps the promise, after Bloom (1970)."""
+    """Return the shape that keeps to *false_positives*, after Bloom (1970)."""
     if not isinstance(num_elements, int):
         raise TypeError(f"num_elements must be int, not {type(num_elements).__name__}")
     if not isinstance(false_positives, (int, float)):
@@ -369,7 +369,7 @@ def _shape(num_elements: object, false_positives: object) -> Shape:
     if not 0 < false_positives < 1:
         raise ValueError("false_positives must be between 0 and 1")
     if num_elements > MOST_BITS * log(2) ** 2 / -log(false_positives):
-        raise ValueError("a filter for so many elements and so few false positives is above 512 MB")
+        raise ValueError("a filter for so many elements and so few false positives exceeds 512 MB")
     size = ceil(-num_elements * log(false_positives) / log(2) ** 2)
     return Shape(size, ceil(size / num_elements * log(2)))
 
@@ -390,28 +390,28 @@ def _merged(how: str, bitmaps: Sequence[bytes]) -> bytes:
 
 
 class BloomFilter(BloomPlans[T], Container):  # noqa: PLW1641 - no hash, as set
-    """A set that knows what was added to it, most probably, at a few bits for each element.
+    """A set that knows, with high probability, what was added to it, in a few bits per element.
 
-    Who was added is in it; who was not is in it with a probability of *false_positives* once
-    *num_elements* were added, and more than that beyond. A filter for a million elements at 1 %
-    takes 1.2 MB.
+    An element that was added is always found in it. One that was not is found with a probability of
+    *false_positives* once *num_elements* elements were added, and a higher one beyond that. A
+    filter for a million elements at 1 % takes 1.2 MB.
 
     Stored as one Redis string at *key*, a bitmap of m = ⌈-n·ln p / ln²2⌉ bits for n elements at a
     rate of p. An element sets k = ⌈m/n · ln 2⌉ of them: the 32-bit MurmurHash3 of its JSON text,
     with seeds from 0 to k-1, modulo m. Neither n nor p is stored, so give the same ones everywhere:
-    with others, the filter reads as if it held something else.
+    with other values, the filter seems to hold other elements.
 
     Differs from `set`: elements must be JSON, and their text is their identity, so 1, 1.0 and True
     are three elements. They cannot be iterated or removed one by one; `len(f)` is an estimate,
-    ⌊-m/k · ln(1 - x/m)⌋ for x bits that are set, and an arbitrary larger number when all are. Bits
-    in common do not tell elements in common, so there is no `isdisjoint`, and an intersection may
-    have more false positives than either side, as may a union. Methods and operators take filters
-    with equal n and p, and give a BloomFilter with a temporary key on the same client.
+    ⌊-m/k · ln(1 - x/m)⌋ for x bits that are set, and an arbitrary larger number when all are set.
+    Common bits do not mean common elements, so there is no `isdisjoint`, and an intersection may
+    have more false positives than either operand, as may a union. Methods and operators take
+    filters with the same n and p, and return a BloomFilter with a temporary key on the same client.
 
-    Anybody can compute which bits an element sets, so who chooses the elements can fill the filter
-    faster than chance would, or find some that seem to be in it: do not let it guard anything from
-    an adversary. Above 2**30 bits (112 million elements at 1 %) a hash of 32 bits does not spread
-    quite evenly, and false positives are up to 1.4 times what was promised.
+    Anybody can compute which bits an element sets, so an adversary who chooses the elements can
+    fill the filter faster than chance would, or find some that seem to be in it: do not let it
+    guard anything. Above 2**30 bits (112 million elements at 1 %) a hash of 32 bits does not spread
+    quite evenly, and false positives are up to 1.4 times as frequent as promised.
 
     Sources: Bloom, Space/time trade-offs in hash coding with allowable errors, CACM 13(7), 1970;
     for m, k and the estimate, Broder and Mitzenmacher, Network applications of Bloom filters:
@@ -441,7 +441,7 @@ class BloomFilter(BloomPlans[T], Container):  # noqa: PLW1641 - no hash, as set
         self._perform(self._created(iterable))
 
     def __contains__(self, item: object) -> bool:
-        """Return whether *item* was added, probably: False is certain.
+        """Return whether *item* was probably added; False is certain.
 
         O(1); 1 round trip; atomic.
         """
@@ -455,9 +455,9 @@ class BloomFilter(BloomPlans[T], Container):  # noqa: PLW1641 - no hash, as set
         return self._perform(self._length())
 
     def union(self, *others: BloomPlans[Any]) -> BloomFilter[Any]:
-        """Return a new filter of what was added to this one or any of *others*.
+        """Return a new filter of all that was added to this one or to any of *others*.
 
-        It is the filter that one would have got by adding all to one.
+        It equals a filter to which all of it was added directly.
 
         Raises ValueError if the parameters of one differ.
         O(n); 1 round trip; atomic.
@@ -465,14 +465,14 @@ class BloomFilter(BloomPlans[T], Container):  # noqa: PLW1641 - no hash, as set
         return self._perform(self._combined("OR", others))
 
     def intersection(self, *others: BloomPlans[Any]) -> BloomFilter[T]:
-        """Return a new filter that has what this one and all *others* have.
+        """Return a new filter with the bits that this one and all *others* share.
 
         Raises ValueError if the parameters of one differ.
         O(n); 1 round trip; atomic.
         """
         return self._perform(self._combined("AND", others))
 
-    # Comparisons and operators, as those of `set`, take only their own kind.
+    # Like those of `set`, comparisons and operators take only their own kind.
 
     def __or__(self, other: BloomPlans[U]) -> BloomFilter[T | U]:
         """Return the union: a BloomFilter with a temporary key.
@@ -491,7 +491,7 @@ class BloomFilter(BloomPlans[T], Container):  # noqa: PLW1641 - no hash, as set
         return self.intersection(other) if self._is_kin(other) else cast("Any", NotImplemented)
 
     def __ior__(self, other: BloomPlans[T]) -> Self:  # type: ignore[misc]
-        """Add what was added to *other*.
+        """Add everything that was added to *other*.
 
         Raises ValueError if the parameters of *other* differ.
         O(n); 1 round trip; atomic.
@@ -499,7 +499,7 @@ class BloomFilter(BloomPlans[T], Container):  # noqa: PLW1641 - no hash, as set
         return self._in_place(self.update, other)
 
     def __iand__(self, other: BloomPlans[Any]) -> Self:
-        """Keep only what *other* has too.
+        """Keep only the bits that are also set in *other*.
 
         Raises ValueError if the parameters of *other* differ.
         O(n); 1 round trip; atomic.
@@ -528,7 +528,7 @@ class BloomFilter(BloomPlans[T], Container):  # noqa: PLW1641 - no hash, as set
         return self._compare(other, lambda it: it.mine == it.common)
 
     def __lt__(self, other: BloomPlans[Any]) -> bool:
-        """Return whether every bit is set in *other*, and more are.
+        """Return whether every bit is set in *other*, which has more.
 
         Raises ValueError if the parameters of *other* differ.
         O(n); 1 round trip; atomic.
@@ -560,12 +560,12 @@ class BloomFilter(BloomPlans[T], Container):  # noqa: PLW1641 - no hash, as set
 class AIOBloomFilter(BloomPlans[T], AIOContainer):
     """A `BloomFilter` for asyncio: the same methods, awaited, and verbs where it has syntax.
 
-    `await f.has(x)` is `x in f`. `f.size()` is the number of bits, as there, so that the number of
+    `await f.has(x)` is `x in f`. `f.size()` is the number of bits, as there, so the number of
     elements, `len(f)`, is `await f.length()`. `await f.update(g)` is `f |= g`, and `await
     f.equals(g)` is `f == g`.
 
-    Hashing does not wait, so no other task runs meanwhile: one to two milliseconds for each
-    thousand elements of a call. Give hundreds of thousands in several calls.
+    Hashing blocks the event loop: no other task runs for one to two milliseconds for each thousand
+    elements of a call. Pass hundreds of thousands in several calls.
     """
 
     @classmethod
@@ -579,7 +579,7 @@ class AIOBloomFilter(BloomPlans[T], AIOContainer):
         redis: Any = None,
         key: str | bytes = "",
     ) -> AIOBloomFilter[U]:
-        """Return a filter at *key* which has the items of *iterable*.
+        """Return a filter at *key* with the items of *iterable*.
 
         Raises what `BloomFilter` raises.
         O(k); 1 round trip; atomic.
@@ -593,7 +593,7 @@ class AIOBloomFilter(BloomPlans[T], AIOContainer):
 
     @operation
     def has(self, item: object, /) -> Plan[bool]:
-        """Return whether *item* was added, probably: False is certain.
+        """Return whether *item* was probably added; False is certain.
 
         O(1); 1 round trip; atomic.
         """
@@ -616,7 +616,7 @@ class AIOBloomFilter(BloomPlans[T], AIOContainer):
 
     @operation
     def union(self, *others: BloomPlans[Any]) -> Steps[AIOBloomFilter[Any]]:
-        """Return a new filter of what was added to this one or any of *others*.
+        """Return a new filter of all that was added to this one or to any of *others*.
 
         Raises ValueError if the parameters of one differ.
         O(n); 1 round trip; atomic.
@@ -625,7 +625,7 @@ class AIOBloomFilter(BloomPlans[T], AIOContainer):
 
     @operation
     def intersection(self, *others: BloomPlans[Any]) -> Steps[AIOBloomFilter[T]]:
-        """Return a new filter that has what this one and all *others* have.
+        """Return a new filter with the bits that this one and all *others* share.
 
         Raises ValueError if the parameters of one differ.
         O(n); 1 round trip; atomic.

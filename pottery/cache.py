@@ -39,7 +39,7 @@ _DEFAULT_TIMEOUT = 60
 
 
 class CacheInfo(NamedTuple):
-    """What `cache_info()` tells: hits and misses of this process, and results in Redis."""
+    """What `cache_info()` returns: hits and misses of this process, and results in Redis."""
 
     hits: int
     misses: int
@@ -47,7 +47,7 @@ class CacheInfo(NamedTuple):
     currsize: int
 
 
-# Python knows from 3.12 on how to tell that an object is to be awaited as an `async def` is.
+# Since Python 3.12, an object can be marked to be awaited, as an `async def` is.
 _mark: Any = getattr(inspect, "markcoroutinefunction", id)
 
 
@@ -73,10 +73,10 @@ class _Cached(Generic[P, T]):
         self._bound: tuple[object, ...] = ()
         self._made: dict[str, Any] = {}
         if options.redis is not None:
-            self._cache()  # which looks whether it is a client
+            self._cache()  # checks that it is a client
 
     def _cache(self) -> Any:
-        """Return the cache: on first use, so that importing a module needs no default client."""
+        """Return the cache, made on first use: importing a module must not need a client."""
         made = self._made.get("cache")
         return made or self._made.setdefault("cache", self._kind(self._options, self._key))
 
@@ -113,7 +113,7 @@ class _Cached(Generic[P, T]):
         }
 
     def _bind(self, instance: object) -> Any:
-        if self._bound:  # as a method stays that of its instance, wherever it is put
+        if self._bound:  # a method stays bound to its instance, wherever it is put
             return self
         bound = object.__new__(type(self))
         vars(bound).update(vars(self))
@@ -136,7 +136,7 @@ class _Cached(Generic[P, T]):
         return self
 
     def __reduce__(self) -> str | tuple[Any, ...]:
-        """Be pickled by name, as a function is, or as a method of its instance."""
+        """Pickle by name, as a function is, or as a method of its instance."""
         return (getattr, (*self._bound, self.__name__)) if self._bound else self.__qualname__
 
     def __repr__(self) -> str:
@@ -161,11 +161,11 @@ class CachedFunction(_Cached[P, T]):
         """
         call = self._call(args, kwargs, joins=True)
         found = self._cache()._perform(self._cache()._look_up(call))
-        # Called only here, where no exception is being handled, which would become its context.
+        # Not called while an exception is handled, since that would become its context.
         return self._compute(call, args, kwargs) if found is MISSING else found
 
     def __bypass__(self, /, *args: P.args, **kwargs: P.kwargs) -> T:
-        """Compute the result in any case, and keep it; neither a hit nor a miss.
+        """Compute the result in any case, and keep it; this is neither a hit nor a miss.
 
         O(1); 1 round trip; atomic.
         """
@@ -198,7 +198,7 @@ class CachedFunction(_Cached[P, T]):
         return self._info(self._cache()._perform(self._cache()._size()))
 
     def cache_clear(self) -> None:
-        """Forget all results, those of other processes too, and begin to count anew.
+        """Forget all results, even those of other processes, and reset the counts.
 
         O(1) for the caller; 1 round trip; atomic.
         """
@@ -220,7 +220,7 @@ class CachedFunction(_Cached[P, T]):
 
 
 class AIOCachedFunction(_Cached[P, T]):
-    """An `async def` that remembers its results in Redis: line by line what CachedFunction does."""
+    """An `async def` that remembers its results in Redis: line by line like CachedFunction."""
 
     _kind = AwaitedCache
     __wrapped__: Callable[P, Coroutine[Any, Any, T]]
@@ -246,7 +246,7 @@ class AIOCachedFunction(_Cached[P, T]):
         return await self._compute(call, args, kwargs) if found is MISSING else found
 
     async def __bypass__(self, /, *args: P.args, **kwargs: P.kwargs) -> T:
-        """Compute the result in any case, and keep it; neither a hit nor a miss.
+        """Compute the result in any case, and keep it; this is neither a hit nor a miss.
 
         O(1); 1 round trip; atomic.
         """
@@ -279,7 +279,7 @@ class AIOCachedFunction(_Cached[P, T]):
         return self._info(await self._cache()._perform(self._cache()._size()))
 
     async def cache_clear(self) -> None:
-        """Forget all results, those of other processes too, and begin to count anew.
+        """Forget all results, even those of other processes, and reset the counts.
 
         O(1) for the caller; 1 round trip; atomic.
         """
@@ -301,7 +301,7 @@ class AIOCachedFunction(_Cached[P, T]):
 
 
 class CacheDecorator(Protocol):
-    """What `redis_cache(...)` gives, to decorate a function with."""
+    """What `redis_cache(...)` returns: a decorator."""
 
     @overload
     def __call__(  # type: ignore[overload-overlap] # pyright: ignore[reportOverlappingOverload]
@@ -332,7 +332,7 @@ class _Decorator:
         return kind(function, self._options, key, name)
 
     def _key_of(self, function: object, name: str) -> str | bytes:
-        """Return the key for *function*: as given for the first one, longer for the others."""
+        """Return the key for *function*: as given for the first one, longer for others."""
         if self._functions.setdefault(name, function) is not function:
             raise ValueError(f"key {self._key!r} is that of another function {name}() already")
         if name == next(iter(self._functions)):
@@ -343,16 +343,16 @@ class _Decorator:
 
 
 def _is_awaited(function: Any) -> bool:
-    # An object may be called like an `async def`, and this one is one from Python 3.12 on only.
+    # __call__ of an object may be `async def`; only since Python 3.12 are ours marked as such.
     return any(map(inspect.iscoroutinefunction, (function, type(function).__call__)))
 
 
 def _stable_key(function: Any) -> str:
-    """Return the key by which other processes find *function* too, '' if none is sure to be it."""
+    """Return a key by which other processes find *function*, too; '' if none is certain."""
     if not isinstance(function, FunctionType) or "<" in function.__qualname__:
-        return ""  # the next of that name may be another one, with other insides
+        return ""  # another function may have the same name
     if function.__module__ in {"__main__", "__mp_main__", None}:
-        return ""  # every program has one
+        return ""  # every program has such a module
     return f"redis_cache:{function.__module__}.{function.__qualname__}"
 
 
@@ -375,7 +375,7 @@ def redis_cache(
     lease: float = 10.0,
     on_error: Literal["raise", "compute"] = "raise",
 ) -> CacheDecorator: ...
-def redis_cache(  # noqa: PLR0913 - one for each thing that can be chosen
+def redis_cache(  # noqa: PLR0913 - one for each option
     function: Any = None,
     /,
     *,
@@ -391,42 +391,44 @@ def redis_cache(  # noqa: PLR0913 - one for each thing that can be chosen
 ) -> Any:
     """Return *function*, which may be `async def`, with a cache of its results in Redis.
 
-    As `functools.cache`, but the results are shared by all processes that name the same key.
-    Without arguments, `@redis_cache`, or with keyword arguments, `@redis_cache(key="prices")`:
+    Like `functools.cache`, but the results are shared by all processes that use the same key. Write
+    `@redis_cache`, or give keyword arguments, `@redis_cache(key="prices")`:
 
     - *redis*: the client, a `redis.asyncio` one for an `async def`.
-    - *key*: the name in Redis. Without it, a function of a module is kept as `redis_cache:`, module
-      and name, and shared so; give keys if several programs with modules of one name use one
-      database. What has no such name (in `__main__`, in another function, a lambda, a bound method)
-      gets a temporary key.
-    - *timeout*: seconds without a call, hit or miss, after which all results go; None for never.
-    - *ttl*: seconds after which a single result goes off, however often it is asked for.
+    - *key*: the key in Redis. By default it is `redis_cache:` with the module and the name of the
+      function, so that processes share it; give keys if several programs with modules of the same
+      name use the same database. A function without such a name (in `__main__`, in another
+      function, a lambda, a bound method) gets a temporary key.
+    - *timeout*: seconds without a call, hit or miss, until all results expire; None for never.
+    - *ttl*: seconds after which each result expires by itself, however often it is used.
     - *typed*: whether 1, 1.0 and True are different arguments.
     - *make_key*: called with the arguments, it returns what stands for them: a str, bytes, or JSON.
     - *single_flight*: of all callers that miss the same result, anywhere, one computes it and the
-      others wait for it. An exception is raised to that one only, and the next one computes. One
-      that is not done within *lease* seconds is taken for dead, and the next one computes as well.
-    - *on_error*: "compute" calls the function when Redis cannot be reached, and warns once an
-      outage, by the logger `pottery`; "raise" raises. Each call waits as long as the client is
-      configured to, so give it short time-outs and few retries.
+      others wait for it. An exception is raised only in that caller, and the next one computes. A
+      caller that takes more than *lease* seconds is assumed dead, and the next one computes, too.
+    - *on_error*: "compute" calls the function when Redis cannot be reached, and warns once per
+      outage, through the logger `pottery`; "raise" raises. Each call waits as long as the client is
+      configured to, so give the client short time-outs and few retries.
 
     The decorated function has `cache_info()`, `cache_clear()`, `cache_parameters()` and
-    `__wrapped__`, as from functools, and besides `invalidate(...)`, which forgets the result of one
-    call, and `__bypass__(...)`, which computes it anew. Of an `async def`, all of them are awaited
-    that ask Redis. Methods bind, and so does what they have: `shop.price.invalidate("pear")`; but
-    what a class method has does not from Python 3.13 on: `Shop.tax.invalidate(Shop, "pear")`. The
-    instance is an argument, so it must be one that can be told from others.
+    `__wrapped__`, as in functools, and also `invalidate(...)`, which forgets the result of one
+    call, and `__bypass__(...)`, which computes it again. For an `async def`, those that ask Redis
+    are awaited. Methods are bound, and so are their functions: `shop.price.invalidate("pear")`.
+    Those of a class method are not, since Python 3.13: `Shop.tax.invalidate(Shop, "pear")`. The
+    instance is an argument, so it must be distinguishable from others.
 
     Stored as one Redis hash; each field is the call as text, `price("pear", 3)`, or a digest if it
-    is long, its value the JSON text of the result. With *ttl*, a sorted set beside it has the ends.
+    is long, its value the JSON text of the result. With *ttl*, a sorted set beside it has the times
+    at which results expire.
 
-    Differs from `functools.cache`: a result is what its JSON text says, be it computed or found: a
-    tuple is a list at every call. TypeError if JSON cannot spell it. Arguments are numbers, str,
-    bytes, None, dates and times, UUIDs, enums, classes, and tuples, named tuples, frozensets and
-    frozen dataclasses of these; TypeError for others, unless there is *make_key*. 1, 1.0, True and
-    Decimal(1) are one argument, and every NaN is. The order of keyword arguments does not matter;
-    `f(1)` and `f(n=1)` are two calls. Classes, and those of enums, dataclasses and named tuples,
-    are known by name, even to the next version of your program: change *key* with their meaning.
+    Differs from `functools.cache`: a result, whether computed or found, is decoded from its JSON
+    text, so every call returns a list for a tuple. A result that is not JSON serializable raises
+    TypeError. Arguments are numbers, str, bytes, None, dates and times, UUIDs, enums, classes, and
+    tuples, named tuples, frozensets and frozen dataclasses of these; others raise TypeError, unless
+    there is *make_key*. 1, 1.0, True and Decimal(1) are the same argument, and so are all NaNs. The
+    order of keyword arguments does not matter; `f(1)` and `f(n=1)` are two calls. Classes,
+    including those of enums, dataclasses and named tuples, are identified by name, even across
+    versions of your program: change *key* when their meaning changes.
     """
     options = Options(redis, timeout, ttl, typed, make_key, single_flight, lease, on_error)
     decorator = _Decorator(options, "" if key is None else checked(key, "redis_cache"))

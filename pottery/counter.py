@@ -1,8 +1,8 @@
 """RedisCounter and AIORedisCounter: `collections.Counter` in Redis.
 
-Short integers are added by the server, unread. With other counts (floats, integers of any size)
-Python computes, and the server puts the result in the place of exactly those counts that were read;
-if somebody else was faster, they are read again.
+The server itself adds short integers, which are not read first. Other counts (floats, integers of
+any size) are read and computed by Python, and the server replaces exactly those that were read; if
+somebody else has changed them meanwhile, they are read again.
 """
 
 from __future__ import annotations
@@ -36,11 +36,11 @@ T = TypeVar("T")
 U = TypeVar("U")
 
 Counts: TypeAlias = "Elements[T] | Mapping[T, int] | DictPlans[T, int] | None"
-"""What is counted: elements, or else counts."""
+"""What can be counted: elements, or a mapping from elements to counts."""
 Counted: TypeAlias = "SupportsItems[T, int] | CounterPlans[T]"
-"""What a counter is computed with."""
+"""What can be added to a counter, subtracted from it, and so on."""
 Operand: TypeAlias = "dict[bytes, Any]"
-"""Counts by the text of their elements."""
+"""Counts by the JSON text of their elements."""
 
 # Counts below this are added in Redis: so short that no sum overflows.
 SHORT = 10**15
@@ -49,8 +49,8 @@ SHORT = 10**15
 PART = MOST_ARGUMENTS // 3 * 2
 CHOICES = {"__ior__": "max", "__iand__": "min"}
 
-# Each sum is one command. To read all counts first would take as long again; so if Redis cannot
-# add to one, which is rare, what was added before it is taken back.
+# Each sum is one command. Reading all counts first would take as long again. So if Redis cannot add
+# to one of them, which is rare, the sums before it are undone.
 ADD = Script(r"""
 -- KEYS[1] hash; ARGV field, short integer and so on; returns whether all could be added
 local call, key, args = redis.call, KEYS[1], ARGV
@@ -89,7 +89,7 @@ for i, text in ipairs(redis.call('HVALS', KEYS[1])) do
     low[fields[i]] = true
   end
 end
--- Once something was removed, if only this, a server that is out of memory subtracts.
+-- After a removal, even of this, a server that is out of memory does subtract.
 if ARGV[1] == 'fewer' then redis.call('HDEL', KEYS[1], '') end
 for i = 2, #ARGV, 2 do
   local count = redis.call('HINCRBY', KEYS[1], ARGV[i], ARGV[i + 1])
@@ -158,7 +158,7 @@ return 1
 class CounterPlans(DictPlans[T, int]):
     """What RedisCounter asks of Redis beyond what RedisDict does.
 
-    Elements stay the texts that Redis has, even in the counters that Python computes with here.
+    Elements stay the JSON texts that Redis has, even in the counters that Python uses here.
     """
 
     def __missing__(self, key: T) -> int:
@@ -187,8 +187,9 @@ class CounterPlans(DictPlans[T, int]):
         >>> c['h']
         3
 
-        Counts that are no integers, or have more than 14 digits, take up to 3 round trips more, and
-        2 whenever others change them meanwhile. Another RedisCounter is read first, in pages.
+        Counts that are not integers, or have more than 14 digits, take up to 3 more round trips,
+        and 2 more each time others change them meanwhile. Another RedisCounter is read first, in
+        pages.
         O(k); 1 round trip; atomic.
         """
         return self._count("update", iterable, kwargs)
@@ -197,7 +198,7 @@ class CounterPlans(DictPlans[T, int]):
     def subtract(self, iterable: Counts[T] = None, /, **kwargs: int) -> Steps[None]:
         """Subtract 1 for each element of *iterable*, or its counts if it is a mapping.
 
-        Counts may become zero or negative, and stay. For the round trips see `update`.
+        Counts may become zero or negative, and are kept. For the round trips see `update`.
         O(k); 1 round trip; atomic.
         """
         return self._count("subtract", iterable, kwargs)
@@ -228,12 +229,12 @@ class CounterPlans(DictPlans[T, int]):
         return True
 
     def _recount(self, fields: Sequence[Any], how: str, operands: Iterable[Operand]) -> Steps[None]:
-        """Let Python change the counts at *fields*, as it would a Counter."""
+        """Let Python change the counts at *fields*, as in a Counter."""
         done = False
         while not done:
             raws = yield from Op(("HMGET", self.key, *fields), list, repeatable=True)
             texts = {field: raw for field, raw in zip(fields, raws, strict=True) if raw is not None}
-            # Python adds counts to 0, but puts them as they are into a counter that is empty.
+            # Python adds counts to 0, but copies them as they are into an empty counter.
             is_empty = not texts and not (yield from self._size())
             counts = Counter({} if is_empty else dict.fromkeys(fields, 0) | self._decoded(texts))
             for operand in operands:
@@ -243,7 +244,7 @@ class CounterPlans(DictPlans[T, int]):
     def _replace(
         self, size: str, texts: Mapping[bytes, bytes], counts: Mapping[bytes, Any]
     ) -> Steps[bool]:
-        """Put *counts* in the place of *texts*; False if these were not there any more."""
+        """Replace *texts* by *counts*; return False if the texts are no longer these."""
         args: list[Argument] = [size]
         for field in {**texts, **counts}:
             new = encode(counts[field]) if field in counts else ""
@@ -309,7 +310,7 @@ class CounterPlans(DictPlans[T, int]):
 
     @operation
     def elements(self) -> Steps[Iterator[T]]:
-        """Return an iterator over the elements, each as often as its count is, if that is positive.
+        """Return an iterator over the elements, each as often as its count, if positive.
 
         O(n); 1 round trip per 1000 items; not atomic.
         """
@@ -351,7 +352,7 @@ class CounterPlans(DictPlans[T, int]):
     def _compared(self, other: Any, holds: Callable[[Counter[Any], Any], bool]) -> Steps[bool]:
         if not is_dict_plans(other):
             return (yield from self._computed(other, holds))
-        # By text, as the elements of both are told apart in Redis.
+        # By text, since that is how Redis tells elements apart.
         mine = Counter((yield from self._by_text()))
         theirs = yield from self._through(other, other._by_text())
         return holds(mine, Counter(theirs) if isinstance(other, CounterPlans) else theirs)
@@ -361,7 +362,7 @@ class CounterPlans(DictPlans[T, int]):
         return operate(mine, (yield from self._native(other)))
 
     def _native(self, other: Any) -> Steps[Any]:
-        """Return what Python compares and computes with in the place of *other*."""
+        """Return the mapping by which Python replaces *other* to compare and compute."""
         if isinstance(other, Counter):
             return cast("Counter[Any]", other)
         if not is_dict_plans(other):
@@ -385,11 +386,11 @@ def _deltas(how: str, operands: Sequence[Operand]) -> Operand:
 
 
 def _negated(counts: Operand) -> Operand:
-    return {field: 0 - count for field, count in counts.items()}  # as Counter: the error is its own
+    return {field: 0 - count for field, count in counts.items()}  # like Counter, for its errors
 
 
 def _one_by_one(operand: Operand) -> Iterable[bytes] | Operand:
-    """Return what Python adds: that is not the same, of floats, as adding it at once."""
+    """Return what a Counter adds: elements one by one, since with floats the sum may differ."""
     return operand.elements() if isinstance(operand, Counter) else operand
 
 
@@ -411,11 +412,11 @@ class RedisCounter(CounterPlans[T], RedisDict[T, int]):  # type: ignore[misc]  #
     the count.
 
     Differs from `Counter`: elements must be JSON, and their text is their identity; what RedisDict
-    says of keys, of order, of iteration and of the arguments `redis` and `key` holds here too.
-    `a + b`, `a - b`, `a | b` and `a & b` give a plain Counter; `a += b` and the like change the
-    counter in Redis. Where Python would leave an update half done, an error leaves all as it was.
+    says about keys, order, iteration and the arguments `redis` and `key` holds here, too. `a + b`,
+    `a - b`, `a | b` and `a & b` return a plain Counter; `a += b` and so on change the counter in
+    Redis. Where an error leaves an update half done in Python, it changes nothing here.
 
-    `c[x] += 1` is a read and a write, and forgets what others count in between. Use `c.update([x])`
+    `c[x] += 1` is a read and a write, and loses what others count in between. Use `c.update([x])`
     or `c.update({x: 1})` instead: it counts in Redis, and nothing is lost.
     """
 
@@ -480,10 +481,10 @@ class RedisCounter(CounterPlans[T], RedisDict[T, int]):  # type: ignore[misc]  #
             items = sorted(items, key=itemgetter(1), reverse=True)
         return braced(self, items)
 
-    # --- comparison: elements that are not there count 0
+    # --- comparison: missing elements count 0
 
     def __eq__(self, other: object) -> bool:
-        """Return whether all counts agree; a mapping that is no counter must be equal as a mapping.
+        """Return whether all counts are equal; a mapping that is no counter is compared as a dict.
 
         O(n); 1 round trip per 1000 items; not atomic.
         """
@@ -599,7 +600,7 @@ class RedisCounter(CounterPlans[T], RedisDict[T, int]):  # type: ignore[misc]  #
         return +self.to_counter()
 
     def __neg__(self) -> Counter[T]:
-        """Return the counts below zero, as a `Counter` with their signs turned.
+        """Return the counts below zero, as a `Counter` with their signs reversed.
 
         O(n); 1 round trip per 1000 items; not atomic.
         """
@@ -651,9 +652,9 @@ class AIORedisCounter(  # pyright: ignore[reportIncompatibleVariableOverride]  #
 
     Stored as a RedisCounter is.
 
-    Differs from `RedisCounter`: what AIORedisDict says of its verbs holds here too. As those of a
-    set do, `union` and `intersection` stand for `|` and `&`, as do `sum` and `difference` for `+`
-    and `-`: they give a plain `Counter`, and `sum_update` and the like change this one in Redis.
+    Differs from `RedisCounter`: what AIORedisDict says about its verbs holds here, too. `union`,
+    `intersection`, `sum` and `difference` stand for `|`, `&`, `+` and `-`: they return a plain
+    `Counter`, whereas `sum_update` and so on change this one in Redis.
     """
 
     @overload  # type: ignore[override]  # as Counter differs from dict
@@ -676,7 +677,7 @@ class AIORedisCounter(  # pyright: ignore[reportIncompatibleVariableOverride]  #
     async def create(  # pyright: ignore[reportIncompatibleMethodOverride]
         cls, iterable: Any = None, /, *, redis: Any = None, key: str | bytes = "", **kwargs: Any
     ) -> AIORedisCounter[Any]:
-        """Return a counter at *key* which has the elements of *iterable* and *kwargs*.
+        """Return a counter at *key* with the elements of *iterable* and *kwargs*.
 
         *iterable* gives elements, or is a mapping from elements to counts.
         Raises KeyExistsError if there are elements and the key exists already.
@@ -787,7 +788,7 @@ class AIORedisCounter(  # pyright: ignore[reportIncompatibleVariableOverride]  #
         await self._perform(self._merge("__iand__", other))
 
     async def equals(self, other: object, /) -> bool:
-        """Return whether all counts agree; a mapping that is no counter must be equal as a mapping.
+        """Return whether all counts are equal; a mapping that is no counter is compared as a dict.
 
         O(n); 1 round trip per 1000 items; not atomic.
         """

@@ -59,7 +59,7 @@ class DequePlans(SequencePlans[T]):
 
     @property
     def maxlen(self) -> int | None:
-        """The most elements there may be, None for any number. It is not stored in Redis."""
+        """The maximum number of elements, None for no limit. It is not stored in Redis."""
         return self._maxlen
 
     def _like(self) -> Self:
@@ -68,7 +68,7 @@ class DequePlans(SequencePlans[T]):
         return twin
 
     def _fill(self, items: Elements[T]) -> Steps[None]:
-        """Create the deque of the last *maxlen* items, if there are any; else look for too many."""
+        """Create the deque of the last *maxlen* items, if there are any; else check the size."""
         texts, most = encode_many((yield from self._taken(items))), self._maxlen
         if most is not None:
             texts = texts[-most:] if most else []
@@ -78,7 +78,7 @@ class DequePlans(SequencePlans[T]):
             raise IndexError(f"key {self.key!r} holds more than maxlen={most} elements")
 
     def _push(self, command: str, texts: Sequence[str]) -> Plan[None]:
-        """Push at one end; what is too much falls off the other."""
+        """Push at one end; what exceeds *maxlen* falls off the other."""
         if self.maxlen is None:
             return super()._push(command, texts)
         if not texts or not self.maxlen:
@@ -97,7 +97,7 @@ class DequePlans(SequencePlans[T]):
 
     @operation
     def extendleft(self, iterable: Elements[T], /) -> Steps[None]:
-        """Add the items of *iterable* at the left end, one after the other, so in reversed order.
+        """Add the items of *iterable* at the left end, one after the other, so in reverse order.
 
         O(k); 1 round trip; atomic.
         """
@@ -123,7 +123,7 @@ class DequePlans(SequencePlans[T]):
 
     @operation
     def rotate(self, n: int = 1, /) -> Plan[None]:
-        """Move all elements *n* steps to the right, over the end; to the left if *n* is negative.
+        """Rotate the elements *n* steps to the right, or to the left if *n* is negative.
 
         O(1) for one step, else O(n); 1 round trip; atomic.
         """
@@ -140,10 +140,10 @@ class RedisDeque(DequePlans[T], RedisSequence[T]):  # type: ignore[misc]
     Stored as one Redis list at *key*; each element is its JSON text, the leftmost at the head.
 
     Differs from `deque`: elements must be JSON, so tuples become lists; an element that was read is
-    a copy. *maxlen* is kept by this object and not in Redis: give it wherever you attach to the
-    key. `x += d`, for a deque *x*, makes *x* another name for a new RedisDeque; `x.extend(d)`
-    extends it. Changing the deque during iteration is no error; iteration reads pages and may see
-    or miss what others write meanwhile.
+    a copy. *maxlen* is kept in this object, not in Redis: give it wherever you attach to the key.
+    `x += d`, for a deque *x*, binds *x* to a new RedisDeque; `x.extend(d)` extends *x* itself.
+    Changing the deque during iteration is not an error; iteration reads pages and may see or miss
+    what others write meanwhile.
     """
 
     def __init__(
@@ -214,7 +214,7 @@ class AIORedisDeque(DequePlans[T], AIOSequence[T]):
     def __init__(
         self, *, maxlen: int | None = None, redis: Any = None, key: str | bytes = ""
     ) -> None:
-        """Attach to *key*; whether it holds more than *maxlen* elements is seen only by `create`.
+        """Attach to *key*; only `create` checks that it holds at most *maxlen* elements.
 
         O(1); 0 round trips; atomic.
         """
@@ -230,7 +230,7 @@ class AIORedisDeque(DequePlans[T], AIOSequence[T]):
         redis: Any = None,
         key: str | bytes = "",
     ) -> AIORedisDeque[U]:
-        """Return a deque at *key* which has the last *maxlen* items of *iterable*.
+        """Return a deque at *key* with the last *maxlen* items of *iterable*.
 
         Raises KeyExistsError if there are items and the key exists already; IndexError if there are
         none and the key holds more than *maxlen* elements, which the next append would delete.

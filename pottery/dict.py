@@ -41,7 +41,7 @@ V = TypeVar("V")
 W = TypeVar("W")
 
 Items: TypeAlias = "SupportsKeysAndGetItem[K, V] | Elements[tuple[K, V]] | DictPlans[K, V]"
-"""What gives items: a mapping, pairs, or a dict in Redis, even one that has to be awaited."""
+"""A source of items: a mapping, pairs, or a dict in Redis, even an asynchronous one."""
 
 POP = Script("""
 -- KEYS[1] hash; ARGV[1] field; removes the field and returns its value, or false
@@ -87,7 +87,7 @@ class DictPlans(Base, Readable, Generic[K, V]):
     # --- one item
 
     def __missing__(self, key: K) -> V:
-        """Raise KeyError: what `d[key]` does without *key*. A subclass may give a value instead.
+        """Raise KeyError, as `d[key]` does for a missing *key*. A subclass may return a value.
 
         O(1); 0 round trips; atomic.
         """
@@ -140,7 +140,7 @@ class DictPlans(Base, Readable, Generic[K, V]):
 
     @operation
     def popitem(self) -> Steps[tuple[K, V]]:
-        """Remove and return the last item; of a dict of more than 512, any one.
+        """Remove and return the last item; if there are more than 512, an arbitrary one.
 
         Raises KeyError if there is none.
         O(1); 1 round trip; atomic.
@@ -160,7 +160,7 @@ class DictPlans(Base, Readable, Generic[K, V]):
 
     @operation
     def update(self, arg: Items[K, V] = (), /, **kwargs: V) -> Steps[None]:
-        """Set the items of *arg*, which is a mapping or gives pairs, then those of *kwargs*.
+        """Set the items of *arg*, a mapping or an iterable of pairs, then those of *kwargs*.
 
         Another RedisDict is read first, in pages.
         O(k); 1 round trip; atomic.
@@ -172,11 +172,11 @@ class DictPlans(Base, Readable, Generic[K, V]):
         yield from self._create("HSET", (yield from self._texts_of(arg, kwargs)))
 
     def _texts_of(self, arg: Any, kwargs: Mapping[str, V]) -> Steps[list[Argument]]:
-        """Return the texts of all keys and values in turn; errors are those of `dict`."""
+        """Return the texts of all keys and values alternately; errors are those of `dict`."""
         more = _spelled(kwargs)
         if not is_dict_plans(arg):
             return _spelled_pairs((yield from self._taken(arg))) + more
-        # As text: 1 and 1.0 are two keys in Redis, but one in a dict on the way.
+        # As text: 1 and 1.0 are two keys in Redis, but would be one in a dict of Python.
         texts = yield from self._through(arg, whole(arg._texts, START))
         return [*texts, *more]
 
@@ -188,7 +188,7 @@ class DictPlans(Base, Readable, Generic[K, V]):
     def to_dict(self) -> Steps[dict[K, V]]:
         """Return the items as a `dict`.
 
-        `dict(d)` gives the same, but asks for one value after the other.
+        `dict(d)` returns the same, but reads one value at a time.
         O(n); 1 round trip per 1000 items; not atomic.
         """
         return dict((yield from whole(self._items, START)))
@@ -212,7 +212,7 @@ class DictPlans(Base, Readable, Generic[K, V]):
         return list(zip(self._decode_keys(raws[::2]), self._decode_many(raws[1::2]), strict=True))
 
     def _shown_items(self) -> Steps[list[tuple[Any, Any]]]:
-        """Return the items for a repr, what is broken as it is."""
+        """Return the items for a repr, with broken ones as bytes."""
         raws = yield from whole(self._texts, START)
         keys = self._shown(raws[::2], self._decode_key)
         return list(zip(keys, self._shown(raws[1::2], self._decode), strict=True))
@@ -235,7 +235,7 @@ class DictPlans(Base, Readable, Generic[K, V]):
         return items if len(items) == len(texts) or len(items) == len(set(texts)) else None
 
     def _by_text(self) -> Steps[dict[bytes, V]]:
-        """Return the values by the texts of their keys, of which Python takes some for one."""
+        """Return the values by the texts of their keys, some of which Python takes for the same."""
         raws = yield from whole(self._texts, START)
         return dict(zip(raws[::2], self._decode_many(raws[1::2]), strict=True))
 
@@ -264,7 +264,7 @@ def _spelled_pairs(arg: Any) -> list[Argument]:
     if hasattr(arg, "keys"):
         return _spelled(dict(arg))
     pairs: list[Any] = [tuple(pair) if hasattr(pair, "__iter__") else pair for pair in arg]
-    dict(pairs)  # for its errors; it would take 1 and 1.0 for one key
+    dict(pairs)  # for its errors; in a dict, 1 and 1.0 would be one key
     keys, values = ([pair[side] for pair in pairs] for side in (0, 1))
     return alternate(encode_keys(keys), encode_many(values))
 
@@ -279,13 +279,13 @@ class RedisDict(DictPlans[K, V], Container, MutableMapping[K, V]):  # noqa: PLW1
     1.0, True and "1" are four keys. A tuple stays a tuple in a key; in a value it becomes a list,
     and a dict comes back with its keys sorted, as strings. Values are copies: `d["x"].append(1)`
     changes nothing in Redis, `d["x"] += [1]` does. Keyword arguments named `redis` and `key` say
-    where the dict is, and are no items.
+    where the dict is, and are not items.
 
     Insertion order holds while Redis stores the hash compactly: by default up to 512 items, with
     keys and values of up to 64 bytes of JSON. Beyond, the order is arbitrary, and `popitem` takes
     any item. Iteration reads pages of 1000 and may see or miss what others write meanwhile, which
-    is no error; a dict that shrinks meanwhile may give a key twice. `dict(d)` and `{**d}` ask for
-    one value after the other, `d.to_dict()` does not.
+    is not an error; if the dict shrinks meanwhile, a key may come twice. `dict(d)` and `{**d}` read
+    one value at a time, `d.to_dict()` does not.
     """
 
     @overload
@@ -350,7 +350,7 @@ class RedisDict(DictPlans[K, V], Container, MutableMapping[K, V]):  # noqa: PLW1
     def __setitem__(self, key: K, value: V) -> None:
         """Set the value of *key*.
 
-        Raises TypeError if the key is not hashable or JSON cannot spell it or the value.
+        Raises TypeError if the key is not hashable, or the key or value not JSON serializable.
         O(1); 1 round trip; atomic.
         """
         self._perform(self._store(key, value))
@@ -444,7 +444,7 @@ class RedisDict(DictPlans[K, V], Container, MutableMapping[K, V]):  # noqa: PLW1
     def _all_shown(self) -> list[tuple[Any, Any]]:
         return self._perform(self._shown_items())
 
-    # The views of the abstract base class would ask for one value after the other.
+    # The views of the abstract base class would read one value at a time.
 
     def keys(self) -> RedisDictKeys[K]:
         """Return a view of the keys.
@@ -480,14 +480,14 @@ class RedisDict(DictPlans[K, V], Container, MutableMapping[K, V]):  # noqa: PLW1
         return self._perform(self._equals(other))
 
     def __or__(self, other: Mapping[L, W]) -> RedisDict[K | L, V | W]:
-        """Return a RedisDict with a temporary key: the items of both, of *other* where they differ.
+        """Return a RedisDict with a temporary key: the items of both; those of *other* win.
 
         O(n + k); 1 round trip; atomic.
         """
         return self._union(self._joined, other)
 
     def __ror__(self, other: Mapping[L, W]) -> RedisDict[K | L, V | W]:
-        """Return a RedisDict with a temporary key: the items of both, of this where they differ.
+        """Return a RedisDict with a temporary key: the items of both; those of this one win.
 
         O(n + k); 2 round trips per 1000 items; not atomic.
         """
@@ -503,7 +503,7 @@ class RedisDict(DictPlans[K, V], Container, MutableMapping[K, V]):  # noqa: PLW1
     def __ior__(  # type: ignore[misc]  # takes more than __or__, as that of dict
         self, other: SupportsKeysAndGetItem[K, V] | Iterable[tuple[K, V]]
     ) -> Self:
-        """Set the items of *other*, which is a mapping or gives pairs.
+        """Set the items of *other*, a mapping or an iterable of pairs.
 
         O(k); 1 round trip; atomic.
         """
@@ -519,8 +519,8 @@ class AIORedisDict(DictPlans[K, V], AIOContainer):
     Differs from `RedisDict`: `await d.fetch(k)` is `d[k]`, `await d.set(k, v)` is `d[k] = v`,
     `await d.delete(k)` is `del d[k]`, `await d.has(k)` is `k in d`, `await d.size()` is `len(d)`,
     `await d.equals(x)` is `d == x`, and `await d.update(x)` is `d |= x`. `async for k in d`
-    iterates, as it does over what `keys`, `values` and `items` return, without `await`. For a new
-    dict in Redis, `copy` first.
+    iterates; `keys`, `values` and `items` are not awaited, but used in `async for`. For a new dict
+    in Redis, `copy` first.
     """
 
     @overload
@@ -543,7 +543,7 @@ class AIORedisDict(DictPlans[K, V], AIOContainer):
     async def create(
         cls, arg: Any = (), /, *, redis: Any = None, key: str | bytes = "", **kwargs: Any
     ) -> AIORedisDict[Any, Any]:
-        """Return a dict at *key* which has the items of *arg* and *kwargs*.
+        """Return a dict at *key* with the items of *arg* and *kwargs*.
 
         Raises KeyExistsError if there are items and the key exists already.
         O(k); 1 round trip; atomic.
@@ -584,7 +584,7 @@ class AIORedisDict(DictPlans[K, V], AIOContainer):
     def set(self, key: K, value: V, /) -> Op[None]:
         """Set the value of *key*: `d[key] = value`.
 
-        Raises TypeError if the key is not hashable or JSON cannot spell it or the value.
+        Raises TypeError if the key is not hashable, or the key or value not JSON serializable.
         O(1); 1 round trip; atomic.
         """
         return self._store(key, value)
@@ -653,7 +653,7 @@ class AIORedisDict(DictPlans[K, V], AIOContainer):
         return self._walk(self._keys, START)
 
     async def reversed(self) -> AsyncIterator[K]:
-        """Yield the keys, the last one first; all are read before: `reversed(d)`.
+        """Yield the keys, the last one first, after reading all of them: `reversed(d)`.
 
         O(n); 1 round trip per 1000 items; not atomic.
         """
@@ -661,21 +661,21 @@ class AIORedisDict(DictPlans[K, V], AIOContainer):
             yield key
 
     def keys(self) -> AIORedisDictView[K]:
-        """Return the keys, for `async for`; nothing is awaited before.
+        """Return the keys, for `async for`; this is not awaited.
 
         O(1); 0 round trips; atomic.
         """
         return AIORedisDictView(self, self._keys)
 
     def values(self) -> AIORedisDictView[V]:
-        """Return the values, for `async for`; nothing is awaited before.
+        """Return the values, for `async for`; this is not awaited.
 
         O(1); 0 round trips; atomic.
         """
         return AIORedisDictView(self, self._values)
 
     def items(self) -> AIORedisDictView[tuple[K, V]]:
-        """Return the items as pairs, for `async for`; nothing is awaited before.
+        """Return the items as pairs, for `async for`; this is not awaited.
 
         O(1); 0 round trips; atomic.
         """
@@ -700,7 +700,7 @@ class AIORedisDict(DictPlans[K, V], AIOContainer):
 
 
 def is_dict_plans(other: object) -> TypeIs[DictPlans[Any, Any]]:
-    """Return whether *other* is in Redis, of either colour."""
+    """Return whether *other* is a dict in Redis, blocking or asynchronous."""
     return isinstance(other, DictPlans)
 
 

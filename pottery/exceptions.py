@@ -4,22 +4,23 @@
     ├── PotteryError                    about one container: .redis and .key say which
     │   ├── KeyExistsError              data was given for a key that exists already
     │   ├── RandomKeyError              kept for handlers that name it; no longer raised
-    │   ├── DecodeError                 also a ValueError: what Redis holds is not JSON; .raw is it
-    │   ├── OutcomeUnknown              also a redis.ConnectionError: did a write run, or not?
+    │   ├── DecodeError                 also a ValueError: what Redis holds is not JSON; .raw has it
+    │   ├── OutcomeUnknown              also a redis.ConnectionError: a write may have run, or not
     │   └── QueueEmptyError             also a queue.Empty: no item, or none in time
     ├── PrimitiveError                  about one lock or ID: also a RuntimeError; .key, .masters,
     │   │                               and what the masters raised: .redis_errors
     │   ├── QuorumNotAchieved           a majority did not agree, this time
     │   ├── QuorumIsImpossible          a majority could not even be asked
-    │   ├── TooManyExtensions           a lock was extended as often as it may be
-    │   ├── ExtendUnlockedLock          a lock that is not held, or no longer, was to be extended
-    │   └── ReleaseUnlockedLock         a lock that is not held, or no longer, was to be released
+    │   ├── TooManyExtensions           a lock was already extended as often as allowed
+    │   ├── ExtendUnlockedLock          extend() of a lock that is not, or no longer, held
+    │   └── ReleaseUnlockedLock         release() of a lock that is not, or no longer, held
     └── Warning
         └── PotteryWarning
             └── InefficientAccessWarning    one expression walks or moves a whole container
 
-What the builtin raises, pottery raises, with the builtin's text; what Redis raises passes as it is,
-save that WRONGTYPE, and a default server that is not there, say besides where, and what helps.
+Where a builtin raises an exception, pottery raises the same one with the same text. Errors of Redis
+pass through unchanged, except that WRONGTYPE, and the failure to reach a default server, also say
+where it happened and what helps.
 """
 
 from __future__ import annotations
@@ -34,7 +35,7 @@ if TYPE_CHECKING:
 
 
 def in_short(error: Exception) -> str:
-    """Return the kind and the text of *error* up to where it shows a client.
+    """Return the type and the text of *error*, the text only up to where it shows a client.
 
     When no master can be found, redis-py 6 and 7 show the client of a Sentinel with its password.
     """
@@ -42,7 +43,7 @@ def in_short(error: Exception) -> str:
 
 
 class PotteryError(Exception):
-    """Something about the container at *key* of the server behind *redis*."""
+    """Something is wrong with the container at *key* on the server of the client *redis*."""
 
     problem = "cannot be used"
 
@@ -53,15 +54,15 @@ class PotteryError(Exception):
         self.key = key
 
     def __reduce__(self) -> tuple[Any, ...]:
-        """Travel between processes without the client, which cannot."""
+        """Pickle without the client, which cannot be pickled."""
         return type(self), (None, *self.args[1:])
 
     def __repr__(self) -> str:
-        """Show the message, and not the client with all its options."""
+        """Return the message, without the client and all its options."""
         return f"{type(self).__name__}({str(self)!r})"
 
     def __str__(self) -> str:
-        """Name the key; the client is left out, since its address is nobody's business in a log."""
+        """Name the key but not the client, since its address does not belong in a log."""
         return f"key {self.key!r} {self.problem}"
 
 
@@ -72,13 +73,13 @@ class KeyExistsError(PotteryError):
 
 
 class RandomKeyError(PotteryError, RuntimeError):
-    """No free key was found. Random keys no longer need looking for, so nothing raises this now."""
+    """No free key was found. Nothing raises this now: random keys are no longer searched for."""
 
     problem = "could not be chosen at random"
 
 
 class DecodeError(PotteryError, ValueError):
-    """A value in Redis that is not JSON, or not hashable where it must be; *raw* is its bytes."""
+    """A value in Redis is not JSON, or not hashable where it must be; *raw* has its bytes."""
 
     def __init__(self, redis: Any, key: str | bytes | None, raw: bytes) -> None:
         """Remember the container and the bytes."""
@@ -95,9 +96,9 @@ class DecodeError(PotteryError, ValueError):
 class OutcomeUnknown(PotteryError, RedisConnectionError):
     """The connection was lost after *command* was sent and before its reply came.
 
-    The command ran once or not at all. It was not sent again, since a second run would change the
-    result; or it was, in vain, where that is as good as one run. Look at the container, then
-    decide. The last error is the `__cause__`.
+    The command ran once or not at all, and it was not sent again, since a second run would change
+    the result. (Where a second run is as good as one, it was sent again, but in vain.) Look at the
+    container, then decide. The last error is the `__cause__`.
     """
 
     def __init__(self, redis: Any, key: str | bytes | None, command: str) -> None:
@@ -118,9 +119,9 @@ class QueueEmptyError(PotteryError, Empty):
 
 
 class PrimitiveError(RuntimeError):
-    """Something about the lock or the sequence *key*, which a majority of *masters* decides.
+    """Something is wrong with the lock or ID sequence *key*, which a majority of *masters* decides.
 
-    *redis_errors* is what those masters raised that could not be asked.
+    *redis_errors* are the errors of those masters that could not be asked.
     """
 
     problem = "cannot be used"
@@ -135,15 +136,15 @@ class PrimitiveError(RuntimeError):
         super().__init__(key, self.masters, self.redis_errors)
 
     def __reduce__(self) -> tuple[Any, ...]:
-        """Travel between processes without the clients, which cannot."""
+        """Pickle without the clients, which cannot be pickled."""
         return type(self), (self.key, (), self.redis_errors)
 
     def __repr__(self) -> str:
-        """Show the message, and not the clients with all their options."""
+        """Return the message, without the clients and all their options."""
         return f"{type(self).__name__}({str(self)!r})"
 
     def __str__(self) -> str:
-        """Name the key, and what the masters raised; the clients hold secrets."""
+        """Name the key and what the masters raised, but not the clients, which hold secrets."""
         errors = "".join(f"; {in_short(error)}" for error in self.redis_errors)
         return f"{self.key!r} {self.problem}{errors}"
 
@@ -154,33 +155,33 @@ class QuorumNotAchieved(PrimitiveError):
     problem = "got no majority of its masters"
 
     def __str__(self) -> str:
-        """Say why, if it is not that masters failed."""
+        """Say why, unless masters failed."""
         why = "" if self.redis_errors else ", although they answered: somebody else has it"
         return f"{super().__str__()}{why}"
 
 
 class QuorumIsImpossible(PrimitiveError):
-    """So many masters failed that those left are no majority."""
+    """So many masters failed that the remaining ones are not a majority."""
 
     problem = "cannot get a majority of its masters"
 
 
 class TooManyExtensions(PrimitiveError):
-    """The lock was extended as often as `num_extensions` allows."""
+    """The lock was already extended as often as `num_extensions` allows."""
 
-    problem = "was extended as often as it may be"
+    problem = "was already extended as often as num_extensions allows"
 
 
 class ExtendUnlockedLock(PrimitiveError):
-    """The lock is not held by this object, or no longer, so it cannot be extended."""
+    """This object does not, or no longer, hold the lock, so it cannot extend it."""
 
-    problem = "is not held by this object, or no longer, so it cannot be extended"
+    problem = "is not held by this object, or is no longer, so it cannot be extended"
 
 
 class ReleaseUnlockedLock(PrimitiveError):
-    """The lock is not held by this object, or no longer, so it cannot be released."""
+    """This object does not, or no longer, hold the lock, so it cannot release it."""
 
-    problem = "is not held by this object, or no longer, so it cannot be released"
+    problem = "is not held by this object, or is no longer, so it cannot be released"
 
 
 class PotteryWarning(Warning):

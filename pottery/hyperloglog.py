@@ -45,7 +45,7 @@ spread('PFADD', KEYS[1], ARGV)
 return 1
 """)
 
-# From another slot of a cluster, where one command cannot reach both.
+# For one in another slot of a cluster, since no command can use both.
 ABSORB = Script(
     """
 -- KEYS[1] HyperLogLog, KEYS[2] scratch; ARGV[1] another as a string, whose elements are added
@@ -58,8 +58,8 @@ return merged
     writes=True,
 )
 
-# An element is put into a copy, which is made anew whenever that changed it. What is written is
-# gone at the end, so it need not reach replicas and the disk.
+# Each element is added to a copy, which is made anew whenever that changed it. What is written is
+# deleted at the end, so it need not reach replicas and the disk.
 FIND = Script(
     """
 -- KEYS[1] HyperLogLog, KEYS[2] scratch, ARGV elements; returns for each whether it may be there
@@ -94,7 +94,7 @@ class HyperLogLogPlans(Base, Generic[T]):
     def add(self, item: T, /) -> Op[None]:
         """Add *item*.
 
-        Raises TypeError if it is not hashable or JSON cannot spell it.
+        Raises TypeError if it is not hashable or not JSON serializable.
         O(1); 1 round trip; atomic.
         """
         return Op(("PFADD", self.key, encode_element(item)), nothing, repeatable=True, writes=True)
@@ -166,7 +166,7 @@ class HyperLogLogPlans(Base, Generic[T]):
     ) -> Steps[tuple[list[str | bytes], list[bytes], list[str]]]:
         """Return the keys of the HyperLogLogs among *others*, and the elements of the rest.
 
-        Those of other slots are read as strings.
+        In between are the HyperLogLogs in other slots, read as strings.
         """
         keys: list[str | bytes] = []
         distant: list[bytes] = []
@@ -179,12 +179,12 @@ class HyperLogLogPlans(Base, Generic[T]):
             elif same_server(self.redis, other.redis):
                 distant += yield from self._string_of(other)
             else:
-                raise RuntimeError(f"key {other.key!r} is on another server: Redis merges its own")
+                raise RuntimeError(f"key {other.key!r} is on another server: cannot merge it")
         return keys, distant, encode_elements((yield from self._all_taken(rest)))
 
     @staticmethod
     def _string_of(other: HyperLogLogPlans[Any]) -> Steps[list[bytes]]:
-        """Return *other* as a string, if it has any elements; an error if it is something else."""
+        """Return *other* as a string, if it has any elements; raise if it is something else."""
         yield from other._size()
         raw = yield from Op(("GET", other.key), same, repeatable=True)
         return [] if raw is None else [raw]
@@ -199,23 +199,24 @@ def _is_hyperloglog(operand: object) -> TypeIs[HyperLogLogPlans[Any]]:
 
 
 class HyperLogLog(HyperLogLogPlans[T], Container):
-    """Counts different elements, about: in at most 12 KB, however many there are.
+    """Counts different elements, approximately, in at most 12 KB, however many there are.
 
     `len(h)` has a standard error of 0.81 %: of counts of a million, two in three are off by less
     than 8100, and one in 370 by more than three times that. Small counts are nearly exact.
 
-    Stored as one Redis string at *key*, a HyperLogLog of Redis: 16384 registers of 6 bits, of which
-    each element, by a hash of its JSON text, may raise one. Few elements are stored in less room.
+    Stored as one Redis string at *key*, a HyperLogLog of Redis: 16384 registers of 6 bits. Each
+    element may raise one of them, chosen by a hash of its JSON text. Few elements take less space.
 
     Differs from `set`: elements must be JSON, and their text is their identity, so 1, 1.0 and True
-    are three elements. They cannot be iterated or removed. `x in h` asks whether adding x would
-    change anything. If it would, x was certainly not added; if not, x was added, or others raised
-    its register as far. Expect that of 0.4 % of strangers when 100 elements were added, of 4 % at
-    1000, 32 % at 10 000, 88 % at 100 000, and 99 % at a million: ask only small ones, or use a
-    `BloomFilter`. Methods take HyperLogLogs on the same server, and iterables.
+    are three elements. They cannot be iterated or removed. `x in h` checks whether adding x would
+    change anything. If it would, x was certainly not added; if not, x was added, or other elements
+    raised its register as far. Of elements that were not added, that is true for 0.4 % when 100
+    others were added, for 4 % at 1000, 32 % at 10 000, 88 % at 100 000, and 99 % at a million: use
+    `in` on small ones only, or use a `BloomFilter`. Methods take HyperLogLogs on the same server,
+    and iterables.
 
-    Anybody can compute which register an element raises, so who chooses the elements can make the
-    count what they like.
+    Anybody can compute which register an element raises, so an adversary who chooses the elements
+    can make the count anything.
 
     Sources: Flajolet, Fusy, Gandouet and Meunier, HyperLogLog: the analysis of a near-optimal
     cardinality estimation algorithm, AofA 2007; https://redis.io/docs/latest/commands/pfcount/.
@@ -247,7 +248,7 @@ class HyperLogLog(HyperLogLogPlans[T], Container):
         return self._perform(self._size())
 
     def __repr__(self) -> str:
-        """Return the key and the length, or `?` for the length if Redis does not tell it.
+        """Return the key and the length, or `?` for the length if it cannot be read.
 
         O(1); 1 round trip; atomic.
         """
@@ -264,8 +265,8 @@ class HyperLogLog(HyperLogLogPlans[T], Container):
     ) -> HyperLogLog[T | U]:
         """Return a new HyperLogLog of the elements of this one and of all *others*.
 
-        It is the one that one would have got by adding all to one. Its *key* is a temporary one by
-        default, and its client that of this one.
+        It equals one to which all the elements were added directly. By default, its *key* is a
+        temporary one, and its client is that of this one.
 
         Raises RuntimeError if *redis* or one of *others* is on another server, KeyExistsError if
         *key* exists already.
@@ -284,7 +285,7 @@ class AIOHyperLogLog(HyperLogLogPlans[T], AIOContainer):
     async def create(
         cls, iterable: Elements[U] = (), /, *, redis: Any = None, key: str | bytes = ""
     ) -> AIOHyperLogLog[U]:
-        """Return a HyperLogLog at *key* which has the items of *iterable*.
+        """Return a HyperLogLog at *key* with the items of *iterable*.
 
         Raises KeyExistsError if there are items and the key exists already.
         O(k); 1 round trip; atomic.

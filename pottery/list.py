@@ -61,7 +61,7 @@ ASSIGN = Script(
     BOUNDS
     + PICK
     + """
--- ARGV[4..] the new elements, as many; returns how many there have to be
+-- ARGV[4..] as many new elements; returns how many there have to be
 if #picked ~= #ARGV - 3 then return #picked end
 for i, at in ipairs(picked) do elements[at] = ARGV[i + 3] end
 spread('RPUSH', KEYS[1], elements)
@@ -81,14 +81,14 @@ redis.call('LTRIM', KEYS[1], size, -1)
 """
 )
 
-# The server sorts by doubles, which hold short integers; and equal ones have equal texts, so nobody
-# can tell whether it does so stably.
+# The server compares doubles, which hold short integers exactly. Equal integers have equal texts,
+# so it does not matter whether the sort is stable.
 SORT_INTEGERS = Script(
     IS_SHORT
     + """
--- KEYS[1] list; ARGV[1] ASC or DESC, ARGV[2] most elements to sort, ARGV[3] most to read; returns
--- whether there are no more, or the elements, unsorted: if there are too many to sort, if not all
--- are short integers, or if the user may not let the server sort
+-- KEYS[1] list; ARGV[1] ASC or DESC, ARGV[2] most elements to sort, ARGV[3] most to read; returns 1
+-- if it has sorted; false if there are too many to read; else the elements, unsorted, as there are
+-- too many to sort, not all are short integers, or the user may not use SORT
 local size = redis.call('LLEN', KEYS[1])
 if size > tonumber(ARGV[3]) then return false end
 local elements = redis.call('LRANGE', KEYS[1], 0, -1)
@@ -116,15 +116,15 @@ spread('RPUSH', KEYS[1], ARGV, 2)
 redis.call('LTRIM', KEYS[1], #elements, -1)
 return 1
 """,
-    # A second run finds other elements than the digest's, and the sort that asked reads again.
+    # A second run finds elements that do not match the digest, and the sort reads them again.
     repeatable=True,
     writes=True,
 )
-# Stands for any bound of a slice that no list reaches; small enough for Redis and for Lua.
+# Stands for any bound of a slice beyond every list; small enough for Redis and for Lua.
 BEYOND = 2**52
-# A failed attempt of a sort means that somebody else wrote. After so many, or when the list has
-# grown beyond a hundred times its length and so much more (by the sort's own key, most likely), it
-# gives up, in the words of list.
+# If an attempt to sort fails, somebody else wrote. After this many attempts, or when the list has
+# grown to more than a hundred times its length plus GROWTH (most likely by the sort's own *key*),
+# the sort gives up, with the error of list.
 ATTEMPTS = 1000
 GROWTH = 10_000
 
@@ -166,12 +166,12 @@ class ListPlans(SequencePlans[T]):
 
     @operation
     def sort(self, *, key: Callable[[T], Any] | None = None, reverse: bool = False) -> Steps[None]:
-        """Sort the elements in place, as `list.sort` does: stable, by `<`, of *key* if given.
+        """Sort the elements in place, as `list.sort` does: stably, by `<`, using *key* if given.
 
-        They are sorted by Python and written back if nobody wrote meanwhile, else read again.
-        Up to 1000 integers of up to 14 digits are sorted by the server in 1 round trip, if the user
+        Python sorts them, and writes them back if nobody else wrote meanwhile, or else tries again.
+        The server itself sorts up to 1000 integers of up to 14 digits, in 1 round trip, if the user
         may use SORT.
-        Raises ValueError if others write all the time.
+        Raises ValueError if others keep writing.
         O(n log n); 2 round trips; atomic.
         """
         raws = yield from self._sort_integers(reverse) if key is None else whole(self._texts, 0)
@@ -183,7 +183,7 @@ class ListPlans(SequencePlans[T]):
             keys = values if key is None else [key(value) for value in values]
             order = sorted(range(len(raws)), key=keys.__getitem__, reverse=reverse)
             new = [raws[at] for at in order]
-            is_one_read = len(raws) <= WHOLE  # else parts of it may be from different times
+            is_one_read = len(raws) <= WHOLE  # else its parts may be from different times
             if (is_one_read and new == raws) or (
                 yield from EXCHANGE((self.key,), (_digest(raws), *new))
             ):
@@ -245,7 +245,7 @@ class ListPlans(SequencePlans[T]):
 
 
 def _is_iterable(items: Any) -> bool:
-    # Not isinstance: what has only __getitem__ can be iterated, too.
+    # Not isinstance: an object with only __getitem__ is iterable, too.
     try:
         iter(items)
     except TypeError:
@@ -269,7 +269,7 @@ def _texts_of(wanted: slice[Any, Any, Any]) -> tuple[str, str, str]:
 
 
 def _after(position: int | None) -> int | None:
-    """Return the bound just behind *position*: None, the end, behind the last."""
+    """Return the bound just after *position*: None, the end, if that is the last."""
     return None if position in (None, -1) else position + 1
 
 
@@ -284,11 +284,11 @@ class RedisList(ListPlans[T], RedisSequence[T]):
     Stored as one Redis list at *key*; each element is its JSON text, index 0 at the head.
 
     Differs from `list`: elements must be JSON, so tuples become lists; an element that was read is
-    a copy, and changing it changes nothing in Redis. A Redis list is linked: its ends are fast, its
-    middle takes time that grows with the distance from the nearer end. `l + m` and `l * n` are
+    a copy, and changing it changes nothing in Redis. A Redis list is a linked list: its ends are
+    fast; an index takes longer, the further it is from the nearer end. `l + m` and `l * n` are
     RedisLists with a temporary key on the same client, slices are lists. `x += l`, for a list *x*,
-    makes *x* another name for such a RedisList; `x.extend(l)` extends it. Iteration reads pages and
-    may see or miss what others write meanwhile. A sort that fails leaves the list as it was.
+    binds *x* to such a RedisList; `x.extend(l)` extends *x* itself. Iteration reads pages and may
+    see or miss what others write meanwhile. A sort that fails leaves the list as it was.
     """
 
     def __init__(
@@ -366,7 +366,7 @@ class AIORedisList(ListPlans[T], AIOSequence[T]):
     async def create(
         cls, iterable: Elements[U] = (), /, *, redis: Any = None, key: str | bytes = ""
     ) -> AIORedisList[U]:
-        """Return a list at *key* which has the items of *iterable*.
+        """Return a list at *key* with the items of *iterable*.
 
         Raises KeyExistsError if there are items and the key exists already.
         O(k); 1 round trip; atomic.
@@ -397,7 +397,7 @@ class AIORedisList(ListPlans[T], AIOSequence[T]):
         *,
         step: int | None = None,
     ) -> Steps[None]:
-        """Put *items* in the place of a slice: `l[start:stop:step] = items`.
+        """Replace a slice by *items*: `l[start:stop:step] = items`.
 
         Raises ValueError if *step* is not 1 and there are more or fewer items than it takes.
         O(1) at the ends, else O(n); 1 round trip; atomic.

@@ -1,24 +1,24 @@
 """NextId and AIONextId: `itertools.count` for many machines.
 
-The last ID is a number at each of several masters. A master accepts a higher one, each number at
-most once, and an ID belongs to whoever got it accepted by a majority. Any two majorities have a
-master in common, so no ID is issued twice, and one that is asked for later is higher. What only a
-minority accepted is a hole in the sequence.
+Each of several masters has a number: the last ID that it accepted. It accepts only a higher one, so
+each number at most once, and an ID belongs to the caller that got it accepted by a majority. Any
+two majorities share a master, so no ID is issued twice, and a later request gets a higher ID. An ID
+that only a minority accepted is a gap in the sequence.
 
-That holds only as long as masters do not forget. So, with three of them or more, one that has no
-number does not vote until it has learned one:
+This holds only as long as masters do not forget. So, if there are three of them or more, a master
+without a number does not vote until it has learned one:
 
-1.  It is given a mark in the place of the number, different each time, by which to tell later
-    whether it has forgotten once more.
-2.  What it accepted before it forgot may still be counted, with replies of others that are on their
-    way. Replies are counted for `_PATIENCE` only, so it waits a little longer than that.
-3.  The next ID that a majority of the others accepts is higher than any in which it ever had a
-    part. That one is put in the place of the mark, if the mark is still there.
+1.  It is given a mark in place of the number, a different one each time, which will show whether
+    it has forgotten again.
+2.  A vote that it gave before it forgot may still be counted, together with votes of others that
+    are on their way. Votes are counted for `_PATIENCE` only, so it waits a little longer than that.
+3.  The next ID that a majority of the others accepts is higher than any that it ever helped to
+    issue. That ID replaces the mark, if the mark is still there.
 
-Only where all masters say, twice, that they have no number, the sequence is new.
+The sequence counts as new only if all masters say, twice, that they have no number.
 
-A master that is the only one need not agree with others: it says what the next IDs are, and so
-refuses nobody, however many ask.
+A single master need not agree with others: it decides itself what the next IDs are, and so refuses
+nobody, however many ask.
 """
 
 from __future__ import annotations
@@ -45,21 +45,21 @@ if TYPE_CHECKING:
 
     from pottery._plan import Steps
 
-# Seconds for which the replies to one question are counted.
+# Seconds for which the votes of one round are counted.
 _PATIENCE = 1.0
-# Seconds, by its own clock, after which a master that forgot may learn: those in which older
-# replies may be counted, those from the first to the last reply of a round, and one for rounding.
+# Seconds, by its own clock, after which a master that forgot may learn: one in which older votes
+# may be counted, one from the first to the last vote of a round, and one for rounding.
 _SETTLED = 3
-# Seconds before the second try where too few masters answered: connections may have been old ones.
-# Then before further tries: a poll leaves masters that hung alone for as long as it waited.
+# Seconds before the second try if too few masters answered: connections may have been stale. Then
+# before further tries: a poll leaves masters that hung alone for as long as it waited for them.
 _MOMENT = 0.02
 _PAUSE = 1.1 * _PATIENCE
-# Who loses to others asks for IDs further ahead, up to so many doublings.
+# A caller that loses to others asks for IDs further ahead: the lead doubles at most this often.
 _DOUBLINGS = 3
 
 CLAIM = """
--- KEYS[1] last ID; ARGV[1] first and [2] last of those wanted, [3] what no number counts as, if
--- anything; returns 1 if they are higher than the last ID, else that, or {mark} if that is due
+-- KEYS[1] last ID; ARGV[1] first and [2] last of those wanted, [3] what a missing number is
+-- taken for, if given; returns 1 if they are higher than the last ID, else that, or {mark} if due
 local last = redis.call('GET', KEYS[1]) or ARGV[3]
 if not last then return false end
 if string.find(last, '^%d+$') and tonumber(last) < tonumber(ARGV[1]) then
@@ -86,8 +86,8 @@ redis.call('SETNX', KEYS[1], ARGV[1] .. redis.call('TIME')[1] + ARGV[2])
 return redis.call('GET', KEYS[1])
 """
 TEACH = """
--- KEYS[1] last ID; ARGV[1] what to put in the place of the mark ARGV[2]; returns 1 if that was
--- there, else what is
+-- KEYS[1] last ID; ARGV[1] what replaces the mark ARGV[2]; returns 1 if that mark was there, else
+-- what is there
 local held = redis.call('GET', KEYS[1])
 if held ~= ARGV[2] then return held end
 redis.call('SET', KEYS[1], ARGV[1])
@@ -97,19 +97,19 @@ _MARK = b"rec:"
 
 
 class _Memory:
-    """What an object knows of its sequence, in this process."""
+    """What an object knows about its sequence, in this process."""
 
     def __init__(self, together: Together[int], *, knows: bool) -> None:
         self.process = os.getpid()
         self.together = together
         self.last = 0
-        # Whether a majority has said that it has numbers; else it is to be asked.
+        # Whether a majority has said that it has numbers; if not, it must be asked.
         self.knows = knows
         self.spare: deque[int] = deque()
 
 
 class _Round(NamedTuple):
-    """What the masters said, and when they were asked and had answered."""
+    """What the masters said in one round, and when it began and ended."""
 
     began: float
     ended: float
@@ -125,19 +125,19 @@ class _Round(NamedTuple):
         if ignorant := len(self.marks) + self.missing:
             what = (
                 f"masters without a number: {ignorant}; the first ID takes all of them, "
-                "and who has lost its data learns from a majority of the others"
+                "and one that has lost its data learns from a majority of the others"
             )
             return [*self.failures, LookupError(what)]
         return self.failures
 
     @property
     def known(self) -> int:
-        """How many have a number."""
+        """How many masters have a number."""
         return self.accepted + len(self.numbers)
 
     @property
     def is_new(self) -> bool:
-        """Whether all have answered, and none knows of any ID."""
+        """Whether all masters have answered, and none knows of any ID."""
         return not (self.failures or self.accepted or any(self.numbers))
 
 
@@ -165,13 +165,13 @@ class NextIdPlans(Primitive):
             raise ValueError("num_tries and batch must be at least 1")
         self.num_tries = num_tries
         self.batch = batch
-        # Each of two masters must accept, so what one of them has forgotten does not matter.
+        # If there are two masters, both must accept, so it does not matter if one has forgotten.
         self._nothing = ("0",) if len(self._masters) < 3 else ()
         self._memory = self._blank()
 
     @operation
     def reset(self) -> Steps[None]:
-        """Begin the sequence anew at all masters; nothing happens if one of them cannot be asked.
+        """Restart the sequence at all masters; do nothing if one of them cannot be asked.
 
         Nobody may take IDs meanwhile, and other objects go on from the last ID that they know of.
         Raises QuorumNotAchieved if a master cannot be asked.
@@ -189,7 +189,7 @@ class NextIdPlans(Primitive):
         return _Memory(Together(self._bell), knows=bool(self._nothing))
 
     def _own(self) -> _Memory:
-        """Return the memory of this process: what its parent had reserved is the parent's."""
+        """Return the memory of this process: IDs that its parent reserved are the parent's."""
         if self._memory.process != os.getpid():
             self._memory = self._blank()
         return self._memory
@@ -205,7 +205,7 @@ class NextIdPlans(Primitive):
         return (yield from memory.together.serve(lambda count: self._take(memory, count)))
 
     def _take(self, memory: _Memory, count: int) -> Steps[Sequence[int]]:
-        """Return *count* IDs: what is spare, and then new ones."""
+        """Return *count* IDs: first spare ones, then new ones."""
         ids: list[int] = []
         with suppress(IndexError):
             while len(ids) < count:
@@ -217,13 +217,13 @@ class NextIdPlans(Primitive):
         return ids
 
     def _claim(self, memory: _Memory, count: int) -> Steps[range]:
-        """Return *count* IDs in a row that are nobody else's."""
+        """Return *count* consecutive IDs that nobody else has."""
         if len(self._masters) == 1:
             return self._claim_of_one(memory, count)
         return self._claim_of_many(memory, count)
 
     def _claim_of_one(self, memory: _Memory, count: int) -> Steps[range]:
-        """Return *count* IDs in a row that the only master has given."""
+        """Return *count* consecutive IDs from the only master."""
         failed = 0
         while True:
             began = now()
@@ -239,7 +239,7 @@ class NextIdPlans(Primitive):
             yield from self._wait(said, failed)
 
     def _claim_of_many(self, memory: _Memory, count: int) -> Steps[range]:
-        """Return *count* IDs in a row that a majority has accepted."""
+        """Return *count* consecutive IDs that a majority has accepted."""
         lost = failed = 0
         while True:
             knew = memory.knows
@@ -262,8 +262,8 @@ class NextIdPlans(Primitive):
     def _wanted(memory: _Memory, count: int, lost: int) -> range:
         """Return the next IDs, or some further ahead if others were quicker more than once.
 
-        To wait would not help, since the last ID would be an old one then. But of those who ask at
-        the same time, whoever asks for the highest is refused by nobody.
+        Waiting would not help, since the last ID that we know of would be outdated by then. But of
+        callers that ask at the same time, no master refuses the one that asks for the highest IDs.
         """
         lead = int(random() * 2 ** min(max(lost - 1, 0), _DOUBLINGS))  # noqa: S311 - no secret
         first = memory.last + 1 + lead * count
@@ -276,7 +276,7 @@ class NextIdPlans(Primitive):
         return said.accepted >= self._majority and said.ended - said.began <= _PATIENCE
 
     def _wait(self, said: _Round, failed: int) -> Steps[None]:
-        """Wait for masters to come back, unless that was tried often enough."""
+        """Wait for masters to come back; raise if that was tried often enough."""
         if failed >= self.num_tries:
             raise QuorumNotAchieved(self.key, self._masters, said.reasons())
         yield from Pause((_MOMENT if failed == 1 else _PAUSE) * (1 + random() / 10))  # noqa: S311 - no secret
@@ -311,10 +311,10 @@ class NextIdPlans(Primitive):
         return self._ask(memory, LOOK, f"rec:{uuid4().hex}:", str(_SETTLED))
 
     def _teach(self, last: int, marks: Mapping[Any, bytes]) -> Steps[int]:
-        """Put *last* in the place of *marks*; return how many masters have a number now."""
+        """Replace *marks* by *last*; return how many masters have a number now."""
         votes: list[Any] = []
         for mark in dict.fromkeys(marks.values()):
-            # To nobody else, who may get the same mark later: the command that brings it is slow.
+            # Only to these: a slow command may still bring the same mark to another master.
             masters = [master for master in marks if marks[master] == mark]
             command = evaluate(TEACH, (self.key,), (str(last), mark))
             votes += yield from Poll(masters, command, _PATIENCE)
@@ -367,23 +367,23 @@ class NextId(NextIdPlans, Sync):
     >>> next(ids), next(ids), next(ids)
     (1, 2, 3)
 
-    Who asks later gets a higher ID, whichever thread, process or machine asks. Some IDs may be left
-    out: those whose reply was lost, and those for which two asked several masters at once. All of
-    that holds while fewer than half of the masters are gone, hang, or have come back without their
-    data. If too few are left, no ID is issued: QuorumNotAchieved after *num_tries* tries, of a
-    second at most.
+    A later request gets a higher ID, whichever thread, process or machine makes it. Some IDs may be
+    skipped: those whose reply was lost, and those that two callers asked several masters for at the
+    same time. All this holds while fewer than half of the masters are down, hang, or have come back
+    without their data. If too few are left, no ID is issued, and QuorumNotAchieved is raised after
+    *num_tries* tries of at most a second each.
 
     With a *batch* of n, this object takes n IDs at once and keeps them, so that most cost no round
-    trip. They rise for it then, but not from one object to another, and what is left at the end is
-    left out. Threads that share an object are served together in any case.
+    trip. Then IDs rise within one object, but not from one object to another, and those that are
+    not used in the end are skipped. Threads that share an object are served together in any case.
 
     Stored as a string `nextid:` + *key* at each master: the last ID in decimal digits.
 
-    Differs from `itertools.count`: begins at 1, leaves IDs out, and raises OverflowError at 2**53.
+    Differs from `itertools.count`: begins at 1, may skip IDs, and raises OverflowError at 2**53.
 
-    Masters must not evict keys (`maxmemory-policy noeviction`); to survive the loss of power of a
-    majority they must write before they answer (`appendfsync always`). Where there are three or
-    more, all of them must be there for the first ID.
+    Masters must not evict keys (`maxmemory-policy noeviction`); to survive a power failure of a
+    majority, they must write before they answer (`appendfsync always`). If there are three or more,
+    all of them must be up for the first ID.
 
     Source: The binary search of distributed programming, http://antirez.com/news/102
     """
@@ -400,8 +400,8 @@ class NextId(NextIdPlans, Sync):
     def __next__(self) -> int:
         """Return a new ID.
 
-        All masters are asked at once. Where there are several, it takes a second round the first
-        time, and further ones whenever others take IDs at the same time.
+        All masters are asked at once. If there are several, the first ID takes a second round, and
+        any ID takes further rounds while others take IDs at the same time.
         Raises QuorumNotAchieved if no majority of the masters can be asked; QuorumIsImpossible
         instead, and at once, with *raise_on_redis_errors*.
         O(1); 1 round trip; atomic.

@@ -59,7 +59,7 @@ redis.call('PEXPIRE', KEYS[1], ARGV[1])
     repeatable=True,
     writes=True,
 )
-# A second run finds what the first one set, or what others have set since, and says so.
+# A second run returns what the first one set, or what others have set since.
 SET_DEFAULT = Script(
     """
 -- KEYS[1] hash; ARGV[1] ms that it stays from now on or '', ARGV[2] field, ARGV[3] its value if it
@@ -82,7 +82,7 @@ class ItemPlans(Base):
         self._stay = None if timeout is None else milliseconds(timeout, "timeout")
 
     def _look_up(self, texts: Sequence[str]) -> Steps[list[Any]]:
-        """Return the value of each of *texts*, MISSING for none that can be read."""
+        """Return the value of each of *texts*, MISSING if there is none or it cannot be read."""
         values: list[Any] = []
         for start in range(0, len(texts), MOST_ARGUMENTS):
             raws = yield from self._found(texts[start : start + MOST_ARGUMENTS])
@@ -95,7 +95,7 @@ class ItemPlans(Base):
         return LOOK_UP((self.key,), (self._stay, *texts))
 
     def _store(self, texts: Sequence[Argument]) -> Steps[None]:
-        """Set the fields and values that *texts* are in turn."""
+        """Set the fields and values that alternate in *texts*."""
         if self._stay is None:
             yield from self._write("HSET", texts, repeatable=True)
             return
@@ -103,7 +103,7 @@ class ItemPlans(Base):
             yield from STORE((self.key,), (self._stay, *texts[start : start + MOST_ARGUMENTS]))
 
     def _set_default(self, field: str, text: str) -> Steps[Any]:
-        """Set *field* to *text* unless it has a value; MISSING if that is none that can be read."""
+        """Set *field* to *text* unless it has a value; MISSING if that cannot be read."""
         raw = yield from SET_DEFAULT((self.key,), (self._stay or "", field, text))
         return _read([raw])[0]
 
@@ -140,7 +140,7 @@ def _read_one(raw: bytes) -> Any:
 
 
 class _Cached(OrderedDict[K, V]):
-    """What is in memory, of either colour, and how it is looked up and written."""
+    """What both colours share: the items in memory, and how they are looked up and written."""
 
     _kind: type[ItemPlans]
 
@@ -156,7 +156,7 @@ class _Cached(OrderedDict[K, V]):
             raise ValueError(f"num_tries must be positive, not {num_tries!r}")
         key = "" if redis_key is None else redis_key
         self._cache: Any = self._kind(redis=redis_client, key=key, timeout=timeout)
-        # All keys in order, those of misses too, and the texts by which they are known in Redis.
+        # All keys in order, including those of misses, and their texts in Redis.
         self._places: dict[K, str] = {}
 
     def _look_up(self, dict_keys: Iterable[K]) -> Steps[None]:
@@ -182,7 +182,7 @@ class _Cached(OrderedDict[K, V]):
         field, text = self._places.get(key) or encode_key(key), encode(default)
         cache: ItemPlans = self._cache
         value = yield from cache._set_default(field, text)
-        if value is MISSING:  # what is there cannot be read by anybody
+        if value is MISSING:  # nobody can read the value in Redis
             yield from cache._store((field, text))
         if value is MISSING or encode(value) == text:
             value = default
@@ -190,7 +190,7 @@ class _Cached(OrderedDict[K, V]):
         return value
 
     def _put(self, items: Mapping[K, V], fields: Sequence[str]) -> None:
-        """Set *items* in memory, the misses among them at their places."""
+        """Set *items* in memory; former misses get their places in the order."""
         filled = {key for key in items if key in self._places and key not in self}
         put = super().__setitem__
         for key, value in items.items():
@@ -248,7 +248,7 @@ class _Cached(OrderedDict[K, V]):
         return key, value
 
     def clear(self) -> None:
-        """Remove all items and misses here; the cache keeps its own.
+        """Remove all items and misses here; the cache keeps its items.
 
         O(n); 0 round trips; atomic.
         """
@@ -268,21 +268,21 @@ class _Cached(OrderedDict[K, V]):
             self._places = {key: text, **self._places}
 
     def copy(self) -> Self:
-        """Return a copy that has the same cache.
+        """Return a copy that shares the cache.
 
         O(n); 0 round trips; atomic.
         """
         return self._copied({}, _itself)
 
     def __copy__(self) -> Self:
-        """Return a copy that has the same cache.
+        """Return a copy that shares the cache.
 
         O(n); 0 round trips; atomic.
         """
         return self._copied({}, _itself)
 
     def __deepcopy__(self, memo: dict[int, Any], /) -> Self:
-        """Return a copy that has the same cache, and copies of the values.
+        """Return a copy that shares the cache, with copies of the values.
 
         O(n); 0 round trips; atomic.
         """
@@ -304,14 +304,14 @@ class _Cached(OrderedDict[K, V]):
         raise TypeError(f"cannot pickle '{kind}' object: pickle a dict or an OrderedDict of it")
 
     def __or__(self, other: Any) -> OrderedDict[Any, Any]:  # type: ignore[override]
-        """Return an OrderedDict with the items of both, of *other* where they differ.
+        """Return an OrderedDict with the items of both; those of *other* win.
 
         O(n + k); 0 round trips; atomic.
         """
         return _joined(self, other)
 
     def __ror__(self, other: Any) -> OrderedDict[Any, Any]:  # type: ignore[override]
-        """Return an OrderedDict with the items of both, of this one where they differ.
+        """Return an OrderedDict with the items of both; those of this one win.
 
         O(n + k); 0 round trips; atomic.
         """
@@ -319,27 +319,27 @@ class _Cached(OrderedDict[K, V]):
 
 
 class CachedOrderedDict(_Cached[K, V]):
-    """An `OrderedDict` in memory, filled from a cache in Redis and filling it.
+    """An `OrderedDict` in memory that is filled from a cache in Redis, and fills it.
 
-    It looks all of *dict_keys* up at once. Those with a value in Redis are its items, in the order
-    of *dict_keys*; the others are its `misses()`, to be computed and set. A miss is no item: `in`
-    says False, iteration and `len` pass over it, and reading it is a KeyError. When it is set, it
-    takes its place in the order.
+    It looks up all of *dict_keys* at once. Those with a value in Redis become its items, in the
+    order of *dict_keys*; the others are its `misses()`, to be computed and set. A miss is not an
+    item: `in` returns False, iteration and `len` skip it, and reading it raises KeyError. When it
+    is set, it takes its place in the order.
 
-    What sets an item writes it to Redis too: `d[k] = v`, `setdefault`, `update` and `|=`. What
-    removes one (`del`, `pop`, `popitem`, `clear`) removes it here only; the cache is everybody's,
-    and keeps it. All else (`move_to_end`, `==`, `repr`, iteration) is of memory alone, and so is
-    the `OrderedDict` that `|` gives. A `copy` has the same cache.
+    Setting an item (`d[k] = v`, `setdefault`, `update`, `|=`) also writes it to Redis. Removing one
+    (`del`, `pop`, `popitem`, `clear`) removes it here only; the cache is shared, and keeps it.
+    Everything else (`move_to_end`, `==`, `repr`, iteration) uses only memory, and `|` returns a
+    plain `OrderedDict`. A `copy` shares the cache.
 
-    All of the cache goes *timeout* seconds after it was last used, None for never.
+    The whole cache expires *timeout* seconds after it was last used; None is for never.
 
     Stored as a Redis hash at *redis_key*; each field is the JSON text of a key, its value that of
     the value. A value that is not JSON counts as a miss.
 
-    Differs from `OrderedDict`: keys and values must be JSON, and a value found in Redis is what its
-    JSON text says, a list where a tuple was set. It takes no items when it is made, and is not
-    pickled. `update` sets all items at once, not one by one by `__setitem__`. *num_tries* is of old
-    and does nothing: there is no contention any more that would need a second try.
+    Differs from `OrderedDict`: keys and values must be JSON, and a value found in Redis is decoded
+    from its JSON text: a list where a tuple was set. The constructor takes no items, and it cannot
+    be pickled. `update` sets all items at once, not one by one by `__setitem__`. *num_tries* is
+    kept for compatibility and does nothing: no contention needs a second try any more.
     """
 
     _kind = ItemCache
@@ -353,7 +353,7 @@ class CachedOrderedDict(_Cached[K, V]):
         num_tries: int = 3,
         timeout: float | None = 60,
     ) -> None:
-        """Look *dict_keys* up.
+        """Look up *dict_keys*.
 
         O(k); 1 round trip; atomic.
         """
@@ -366,7 +366,7 @@ class CachedOrderedDict(_Cached[K, V]):
     ) -> CachedOrderedDict[L, Any]:
         """Return a new dict in which all of *iterable* are set to *value*.
 
-        *where* says where its cache is, as when making one.
+        *where* are the constructor's arguments that say where its cache is.
         O(k); 1 round trip; atomic.
         """
         new = cast("CachedOrderedDict[L, Any]", cls(**where))
@@ -376,7 +376,7 @@ class CachedOrderedDict(_Cached[K, V]):
     def __setitem__(self, key: K, value: V) -> None:
         """Set the value of *key*, here and in the cache.
 
-        Raises TypeError if the key is not hashable or JSON cannot spell it or the value.
+        Raises TypeError if the key is not hashable, or the key or value not JSON serializable.
         O(n) for a miss, else O(1); 1 round trip; atomic.
         """
         self._cache._perform(self._set({key: value}))
@@ -388,9 +388,9 @@ class CachedOrderedDict(_Cached[K, V]):
     @overload
     def setdefault(self, key: K, default: V) -> V: ...
     def setdefault(self, key: K, default: Any = None) -> Any:
-        """Return the value of *key*; of a miss that which is in the cache, *default* if none is.
+        """Return the value of *key*; for a miss, that in the cache, or *default* if there is none.
 
-        What another process has put there meanwhile is not overwritten.
+        A value that another process has set there meanwhile is not overwritten.
         O(n) for a miss; 1 round trip; atomic.
         """
         return self._cache._perform(self._set_default(key, default))
@@ -407,7 +407,7 @@ class CachedOrderedDict(_Cached[K, V]):
         **kwargs: W,
     ) -> None: ...
     def update(self, arg: Any = (), /, **kwargs: Any) -> None:
-        """Set the items of *arg*, which is a mapping or gives pairs, then those of *kwargs*.
+        """Set the items of *arg*, a mapping or an iterable of pairs, then those of *kwargs*.
 
         O(n + k); 1 round trip; atomic.
         """
@@ -415,7 +415,7 @@ class CachedOrderedDict(_Cached[K, V]):
         self._cache._perform(self._set(new))
 
     def __ior__(self, other: Any) -> Self:  # type: ignore[override]
-        """Set the items of *other*, which is a mapping or gives pairs.
+        """Set the items of *other*, a mapping or an iterable of pairs.
 
         O(n + k); 1 round trip; atomic.
         """
@@ -424,14 +424,14 @@ class CachedOrderedDict(_Cached[K, V]):
 
 
 class AIOCachedOrderedDict(_Cached[K, V]):
-    """A `CachedOrderedDict` for asyncio: what asks Redis is awaited, and reading is not.
+    """A `CachedOrderedDict` for asyncio: methods that ask Redis are awaited, reading is not.
 
     `await AIOCachedOrderedDict.create(dict_keys, ...)` looks up, and `await d.set(k, v)` is
     `d[k] = v`; `update` and `setdefault` are awaited.
 
-    Stored as a CachedOrderedDict.
+    Stored as a CachedOrderedDict is.
 
-    Differs from `OrderedDict` as that does.
+    Differs from `OrderedDict` as a CachedOrderedDict does.
     """
 
     _kind = AIOItemCache
@@ -454,9 +454,9 @@ class AIOCachedOrderedDict(_Cached[K, V]):
     async def create(
         cls, dict_keys: Iterable[L] = (), /, **where: Any
     ) -> AIOCachedOrderedDict[L, Any]:
-        """Return a dict in which *dict_keys* were looked up.
+        """Return a dict that has looked up *dict_keys*.
 
-        *where* says where its cache is, as when making one.
+        *where* are the constructor's arguments that say where its cache is.
         O(k); 1 round trip; atomic.
         """
         new = cast("AIOCachedOrderedDict[L, Any]", cls(**where))
@@ -480,7 +480,7 @@ class AIOCachedOrderedDict(_Cached[K, V]):
     async def set(self, key: K, value: V, /) -> None:
         """Set the value of *key*, here and in the cache.
 
-        Raises TypeError if the key is not hashable or JSON cannot spell it or the value.
+        Raises TypeError if the key is not hashable, or the key or value not JSON serializable.
         O(n) for a miss, else O(1); 1 round trip; atomic.
         """
         await self._cache._perform(self._set({key: value}))
@@ -494,36 +494,36 @@ class AIOCachedOrderedDict(_Cached[K, V]):
     async def setdefault(  # pyright: ignore[reportIncompatibleMethodOverride]
         self, key: K, default: Any = None
     ) -> Any:
-        """Return the value of *key*; of a miss that which is in the cache, *default* if none is.
+        """Return the value of *key*; for a miss, that in the cache, or *default* if there is none.
 
-        What another process has put there meanwhile is not overwritten.
+        A value that another process has set there meanwhile is not overwritten.
         O(n) for a miss; 1 round trip; atomic.
         """
         return await self._cache._perform(self._set_default(key, default))
 
     async def update(self, arg: Any = (), /, **kwargs: Any) -> None:  # type: ignore[override]
-        """Set the items of *arg*, which is a mapping or gives pairs, then those of *kwargs*.
+        """Set the items of *arg*, a mapping or an iterable of pairs, then those of *kwargs*.
 
         O(n + k); 1 round trip; atomic.
         """
         new: dict[Any, Any] = dict(arg, **kwargs)
         await self._cache._perform(self._set(new))
 
-    # What cannot be awaited would set here only.
+    # These cannot be awaited, so they would set items here only.
 
     def __setitem__(self, key: K, value: V) -> NoReturn:
         """Refuse: `await d.set(key, value)` does it.
 
         O(1); 0 round trips; atomic.
         """
-        raise TypeError("what is set must be awaited: await d.set(key, value)")
+        raise TypeError("setting an item must be awaited: await d.set(key, value)")
 
     def __ior__(self, other: Any) -> NoReturn:
         """Refuse: `await d.update(other)` does it.
 
         O(1); 0 round trips; atomic.
         """
-        raise TypeError("what is set must be awaited: await d.update(other)")
+        raise TypeError("setting items must be awaited: await d.update(other)")
 
 
 def _itself(value: T, _memo: object) -> T:

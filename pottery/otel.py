@@ -3,10 +3,10 @@
     from pottery import otel
     otel.instrument()
 
-From then on every operation is one span, such as `RedisDict.update`, and one value of the histogram
-`db.client.operation.duration`; also one that waits, such as `get` of a queue or `acquire` of a
-lock. Until then nothing is different: `instrument` puts other methods in the place of those that
-perform operations, and `uninstrument` puts these back.
+From then on, every operation is one span, such as `RedisDict.update`, and one value of the
+histogram `db.client.operation.duration`, even one that waits, such as `get` of a queue or `acquire`
+of a lock. Until then, nothing is different: `instrument` replaces the methods that perform
+operations, and `uninstrument` restores them.
 
 It needs the package opentelemetry-api: `pip install 'pottery[otel]'`.
 """
@@ -45,11 +45,11 @@ if TYPE_CHECKING:
     from pottery._plan import Plan, Steps
 
 _ORIGINALS: dict[type[Front], Any] = {Sync: Sync._perform, Async: Async._perform}
-# What is an error of the server or the network; a KeyError, say, is an answer.
+# Errors of the server or the network; others, such as a KeyError, are answers.
 _ERRORS = (*FAILURES, PrimitiveError, DecodeError)
-# Those that the semantic conventions name, in seconds.
+# Those of the semantic conventions, in seconds.
 _BOUNDARIES = (0.001, 0.005, 0.01, 0.05, 0.1, 0.5, 1, 5, 10)
-# How iterators are known to those who use them.
+# The names by which users know iterators.
 _ITERATORS = {"_pages": "__iter__", "_walk": "__aiter__"}
 
 
@@ -59,10 +59,10 @@ def instrument(
     meter_provider: MeterProvider | None = None,
     shows_keys: bool = False,
 ) -> None:
-    """Give a span and a measurement to every operation from now on.
+    """Record a span and a measurement for every operation from now on.
 
-    The providers are the global ones unless they are given. With *shows_keys* the spans name the
-    keys in Redis, which may tell of persons. If called again, the new settings hold.
+    The providers are the global ones unless they are given. With *shows_keys*, spans include the
+    keys in Redis, which may be personal data. If called again, the new settings apply.
     """
     tracer = trace.get_tracer("pottery", pottery.__version__, tracer_provider)
     meter = metrics.get_meter("pottery", pottery.__version__, meter_provider)
@@ -84,7 +84,7 @@ def _put(front: type[Front], perform: Any) -> None:
 
 def _histogram(meter: Meter) -> Any:
     options: dict[str, Any] = {"unit": "s", "description": "Duration of database client operations"}
-    # From version 1.30 of the API on, the meter may be told that these are no milliseconds.
+    # Since version 1.30 of the API, a meter can be told that these are not milliseconds.
     if (
         "explicit_bucket_boundaries_advisory"
         in inspect.signature(meter.create_histogram).parameters
@@ -124,9 +124,9 @@ def _performing_awaited(watch: _Watch) -> Any:
 
 
 def _name(front: Front) -> str:
-    """Return what the caller of pottery has called: `RedisDict.update`."""
-    # Further out than anything in pottery; operations do not tell their name to the front, so
-    # that nobody pays for it who does not trace.
+    """Return the name of what the user has called: `RedisDict.update`."""
+    # It is the outermost call within pottery. Operations do not tell their names to the front, so
+    # that programs without tracing need not pay for it.
     called = type(front).__name__
     frame: FrameType | None = sys._getframe(2)
     while frame is not None and str(frame.f_globals.get("__name__")).startswith("pottery."):
@@ -143,7 +143,7 @@ def _name(front: Front) -> str:
 
 
 class _Seen:
-    """A plan that is seen: its first command, and how many round trips it took.
+    """A plan that is observed: its first command, and how many round trips it took.
 
     Raises StopIteration with its result if it takes none.
     """
@@ -164,7 +164,7 @@ class _Seen:
                 self._note(step)
                 try:
                     reply = yield step
-                except BaseException as error:  # noqa: BLE001 - the plan hears of whatever it was
+                except BaseException as error:  # noqa: BLE001 - the plan gets it, whatever it is
                     step = steps.throw(error)
                 else:
                     step = steps.send(reply)
@@ -188,10 +188,10 @@ class _Watch:
 
     @contextmanager
     def over(self, front: Front, name: str, seen: _Seen) -> Generator[None]:
-        """Have a span from here to the end of the block, and measure that."""
+        """Record a span for the block, and measure its duration."""
         attributes: dict[str, Any] = {"db.system.name": "redis", **_place(front)}
         began = perf_counter()
-        # Not to record all exceptions: most are answers.
+        # Exceptions are not all recorded, since most are answers.
         with self.tracer.start_as_current_span(
             name, kind=SpanKind.CLIENT, record_exception=False, set_status_on_exception=False
         ) as span:
@@ -209,7 +209,7 @@ class _Watch:
                 self._describe(span, front, attributes, seen)
 
     def _record(self, span: Span, error: BaseException) -> None:
-        """Note an error in the span; its text only if keys are shown, since it tells of them."""
+        """Record an error in the span; its text only if keys are shown, since it may name them."""
         if not _is_failure(error):
             return
         kind = _qualified(type(error))
@@ -228,7 +228,7 @@ class _Watch:
 
 
 def _place(front: Front) -> dict[str, Any]:
-    """Return where the server is, if there is but one."""
+    """Return where the server is, if there is only one."""
     clients = getattr(front, "_masters", (front.redis,))
     pool = getattr(clients[0], "connection_pool", None) if len(clients) == 1 else None
     options: dict[str, Any] = getattr(pool, "connection_kwargs", {})
@@ -246,7 +246,7 @@ def _is_failure(error: BaseException) -> bool:
 
 
 def _failed(error: BaseException) -> dict[str, Any]:
-    """Return what is said of an error, nothing if it is an answer."""
+    """Return the attributes of an error, none if it is an answer."""
     if not _is_failure(error):
         return {}
     attributes = {"error.type": _qualified(type(error))}

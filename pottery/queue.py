@@ -1,20 +1,21 @@
 """RedisSimpleQueue and AIORedisSimpleQueue: `queue.SimpleQueue` in Redis.
 
-An item is put once and got once, whatever becomes of connections and callers:
+An item is put once and got once, whatever happens to connections and callers:
 
 1.  Beside the queue there is a *record* for each caller: the number of its last command and, if
     that was a take, what it took. A script that meets its own number has run already: it answers as
-    it did then. One that meets a higher number comes too late, and does nothing. So both may be
-    sent again when a reply was lost.
-2.  Who is interrupted, and may hold an item that nobody got, gives it back: to the *returned* ones,
-    which are got before all others. If Redis is away, the next operation of this process does it.
+    it did then. One that meets a higher number is too late, and does nothing. So puts and takes may
+    be sent again when a reply was lost.
+2.  A caller that is interrupted when it may have taken an item gives it back: to the *returned*
+    items, which are got before all others. If Redis is away, the next operation of this process
+    does that.
 3.  Consumers wait at a list, the *bell*: it wakes the one that has waited longest, and holds no
-    item that could be lost on the way. Who is woken takes by a script, as anybody does, and rings
-    for the next one if there is more. It rings only if there is a mark that somebody is *waiting*.
-    (A take sent along with the wait would be quicker, and lose an item to each consumer whose
-    machine has vanished without a word.)
-4.  Who waits looks every second even so: pottery 3.0 puts without ringing, and a process that was
-    woken may have died.
+    item that could get lost. A consumer that is woken takes an item by the same script as others,
+    and rings for the next consumer if there are more items. The bell is rung only if there is a
+    mark that somebody is *waiting*. (A take sent along with the wait would be faster, but lose an
+    item to each consumer whose machine has vanished without a word.)
+4.  A waiting consumer also looks every second: pottery 3.0 puts without ringing, and a process that
+    was woken may have died.
 """
 
 from __future__ import annotations
@@ -49,18 +50,18 @@ T = TypeVar("T")
 
 # Seconds between two looks of a waiting consumer.
 LOOK_EVERY = 1.0
-# Seconds for which one command waits: less than it takes networks to forget a silent connection.
+# Seconds for which one command waits: less than networks take to drop a silent connection.
 LONGEST_WAIT = 300.0
 # Seconds until a waiter that could not wait tries again.
 NOT_SO_FAST = 0.2
-# Seconds that something outside of the client's pool may take.
+# Seconds that a command outside the client's pool may take.
 PATIENCE = 1.0
-# Before each further attempt to get a reply.
+# Seconds before each further attempt to get a reply.
 PAUSES = (0.0, 0.02, 0.1, 0.5, 1.0)
-# How to take if there is nothing: go away, or wait.
+# What a take does if there is no item: return, or wait.
 LOOK, WAIT = "look", "wait"
 
-# Numbers are written as strings, since Lua takes half a microsecond to make one of each.
+# Scripts write numbers as strings: Lua needs half a microsecond to convert one to a string.
 _RING = """
 local function ring(waiting, bell)
   if redis.call('EXISTS', waiting) == 1 and redis.call('EXISTS', bell) == 0 then
@@ -81,7 +82,7 @@ ring(KEYS[3], KEYS[4])
 """
 )
 
-# In a server that is out of memory a script may set something once it has removed something.
+# On a server that is out of memory, a script may write once it has removed something.
 TAKE = Script(
     _RING
     + """
@@ -162,7 +163,7 @@ class Doubt(NamedTuple):
     following: str
 
 
-# For the next operation of this process on the same queue to give back.
+# They are given back by the next operation of this process on the same queue.
 DOUBTS: deque[Doubt] = deque()
 
 
@@ -170,7 +171,7 @@ class QueuePlans(Base, Generic[T]):
     """What RedisSimpleQueue and AIORedisSimpleQueue ask of Redis."""
 
     def __init__(self, *, redis: Any = None, key: str | bytes = "") -> None:
-        """Attach to *key*, or to a temporary key if there is none.
+        """Attach to *key*, or to a temporary key if none is given.
 
         O(1); 0 round trips; atomic.
         """
@@ -180,9 +181,9 @@ class QueuePlans(Base, Generic[T]):
 
     @operation
     def put(self, item: T, block: bool = True, timeout: float | None = None) -> Steps[None]:
-        """Put *item* at the end. Never blocks: *block* and *timeout* are there for Queue's sake.
+        """Put *item* at the end. Never blocks; *block* and *timeout* are ignored.
 
-        Raises TypeError if JSON cannot spell the item, OutcomeUnknown if Redis went away.
+        Raises TypeError if the item is not JSON serializable, OutcomeUnknown if Redis went away.
         O(1); 1 round trip; atomic.
         """
         del block, timeout
@@ -200,7 +201,7 @@ class QueuePlans(Base, Generic[T]):
     def get(self, block: bool = True, timeout: float | None = None) -> Steps[T]:
         """Remove and return the first item; wait until there is one, or for *timeout* seconds.
 
-        Of those who wait, the one that has waited longest gets it. If not *block*, do not wait.
+        Among waiting callers, the one that has waited longest gets it. If not *block*, do not wait.
 
         Raises QueueEmptyError if there was no item, ValueError if *timeout* is negative, and
         DecodeError if the item is not JSON: then it stays the first one.
@@ -236,11 +237,11 @@ class QueuePlans(Base, Generic[T]):
 
     @operation
     def clear(self: Base) -> Steps[None]:
-        """Remove all items, in the background of the server.
+        """Remove all items; the server frees the memory in the background.
 
         O(1) for the caller; 1 round trip; atomic.
         """
-        if DOUBTS:  # else what is given back later would be there again
+        if DOUBTS:  # else an item could be given back later
             yield from cast("QueuePlans[Any]", self)._settle()
         gone = (self.key, self._companion("returned"), self._companion("bell"))
         yield from Op(("UNLINK", *gone), nothing)
@@ -267,13 +268,13 @@ class QueuePlans(Base, Generic[T]):
             if raw is not None:
                 item: T = self._decode(raw)
                 caller.free()
-                return item  # at once: from here on, an interrupt loses it
+                return item  # at once: from here on, an interrupt would lose it
         except BaseException as error:
             if caller.may_hold:
                 now, following = caller.count(), caller.count(1)
                 doubt = Doubt(self.redis, self.key, caller.name, now, following)
                 DOUBTS.append(doubt)
-                if not isinstance(error, GeneratorExit):  # which says that nobody takes steps now
+                if not isinstance(error, GeneratorExit):  # then nobody performs steps any more
                     yield from self._give_back(doubt, caller)
             raise
         caller.free()
@@ -315,7 +316,7 @@ class QueuePlans(Base, Generic[T]):
         return raw
 
     def _ring(self, before: Poll, left: float) -> Poll:
-        """Wait for the bell to ring: on with *before* if that waits still, to keep its turn."""
+        """Wait for the bell to ring; if *before* still waits, go on with it, to keep its turn."""
         seconds = min(left, LOOK_EVERY)
         stay = left > seconds
         if before.lines:
@@ -335,21 +336,21 @@ class QueuePlans(Base, Generic[T]):
         try:
             reply = yield from _surely(TAKE, self._keys(caller.name), asked)
         except OutcomeUnknown as error:
-            raise error.__cause__ or error from None  # for what became of the item is seen to
+            raise error.__cause__ or error from None  # `_get` takes care of the item
         except FAILURES:
             caller.may_hold = was_asked
             raise
         return self._read(caller, reply)
 
     def _take_aside(self, caller: Caller, how: str, until: float) -> Steps[bytes | None]:
-        """Take the first item as `_take` does, but over a connection outside of the pool."""
+        """Take the first item as `_take` does, but over a connection outside the pool."""
         asked = self._ask(caller, how)
         caller.may_hold = True
         vote = yield from TAKE.aside(self.redis, self._keys(caller.name), asked, PATIENCE)
         if not isinstance(vote, Exception):
             return self._read(caller, vote)
         if isinstance(vote, Unanswered) and monotonic() >= until:
-            raise vote  # to ask as patiently as the client is would take too long
+            raise vote  # asking as patiently as the client is would take too long
         try:
             return (yield from self._take(caller, how))
         except RedisConnectionError as error:
@@ -382,7 +383,7 @@ class QueuePlans(Base, Generic[T]):
             caller.free()
 
     def _settle(self) -> Steps[None]:
-        """Give back what was left in doubt."""
+        """Give back items that were left in doubt."""
         for doubt in list(DOUBTS):
             if doubt.key == self.key and same_server(doubt.client, self.redis):
                 yield from RETURN(*self._return(doubt))
@@ -398,7 +399,7 @@ class QueuePlans(Base, Generic[T]):
 
 
 def _surely(script: Script, keys: Sequence[str | bytes], args: tuple[str, ...]) -> Steps[Any]:
-    """Run a script that recognises its own earlier run, until its reply comes.
+    """Run a script that recognizes its own earlier run, until its reply comes.
 
     Raises OutcomeUnknown if it may have run and no reply comes.
     """
@@ -408,13 +409,13 @@ def _surely(script: Script, keys: Sequence[str | bytes], args: tuple[str, ...]) 
         unknown = error
     for pause in PAUSES:
         yield from Pause(pause)
-        with suppress(*FAILURES):  # a refusal says nothing of the run before
+        with suppress(*FAILURES):  # a refusal says nothing about the first run
             return (yield from script(keys, (*args, "again")))
     raise unknown
 
 
 def _refuse(block: bool, timeout: Any) -> None:
-    """Raise what a queue of Python raises, which has an item and so does not wait."""
+    """Raise what Python's queue raises for these arguments; it has an item, so it does not wait."""
     example: SimpleQueue[None] = SimpleQueue()
     example.put(None)
     example.get(block, timeout)
@@ -431,14 +432,14 @@ def _dispel(doubt: Doubt) -> None:
 
 
 class RedisSimpleQueue(QueuePlans[T], Sync):
-    """A `queue.SimpleQueue` in Redis: each item that anybody puts goes to one who gets.
+    """A `queue.SimpleQueue` in Redis: each item that is put goes to exactly one consumer.
 
     Stored as a Redis stream: an entry for each item, with its JSON text as the field `item`.
-    Beside it are small keys that expire: of each caller, what it did last, and that somebody waits;
-    and `key~returned`, a sorted set of items that came back (see `docs/types/queue.md`).
+    Beside it are small keys that expire: what each caller did last, and a mark that somebody waits;
+    and `key~returned`, a sorted set of items that were given back (see `docs/types/queue.md`).
 
-    Differs from `queue.SimpleQueue`: items must be JSON and come back as copies; a process killed
-    within the moment of getting an item takes it along.
+    Differs from `queue.SimpleQueue`: items must be JSON and come back as copies; a process that is
+    killed in the moment of getting an item loses it.
     """
 
 

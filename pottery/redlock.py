@@ -1,15 +1,15 @@
 """Redlock and AIORedlock: `threading.Lock` for many machines.
 
-A lock is a key at each of several masters, with the token of who holds it, and a lease that runs
-out. Whoever gets it at a majority holds it, for what is left of the lease then.
+A lock is a key on each of several masters, with the token of its holder, and a lease after which
+it expires. A caller that gets it on a majority of them holds it for the rest of the lease.
 
-A lock that is taken is waited for at a bell: a list at the first master, which the release makes
-ring. Redis serves who waits there first come, first served. For a moment the lock is reserved for
-who has heard the bell, so that nobody else gets in between, least of all who has just released it.
-All of that is a courtesy: if the bell is not heard, or rings in vain, waiters try again after
+If a lock is taken, callers wait at its bell: a list on the first master, to which the release adds
+an element. Redis serves waiters in the order in which they came. For a moment, the lock is reserved
+for the one that heard the bell, so that nobody gets in between, least of all the last holder. All
+this is only a courtesy: if the bell is not heard, or rings in vain, waiters try again after
 `retry_delay`, or when the lease has run out.
 
-Here a lock is acquired and released; what it does while it is held: see _holding.py.
+This module acquires and releases locks. For what happens while they are held, see _holding.py.
 """
 
 from __future__ import annotations
@@ -48,49 +48,49 @@ if TYPE_CHECKING:
 
 _logger = logging.getLogger("pottery")
 
-# The part of a lease that is spent at most on asking the masters, and its bounds in seconds.
+# The part of a lease that may be spent on asking the masters, and its bounds in seconds.
 _PATIENCE, _LEAST_PATIENCE, _MOST_PATIENCE = 0.05, 0.05, 1.0
-# Seconds that a reply may take beyond what its command waits for.
+# Seconds that a reply may take beyond the time for which its command waits.
 _GRACE = 0.25
-# Seconds for which a lock is reserved for who has heard of its release.
+# Seconds for which a lock is reserved for the waiter that has heard of its release.
 _RESERVED = 0.05
 _TOKEN_BYTES = 20
-# Seconds, at most, before a lock is looked at again whose holder will not ring.
+# Seconds, at most, before a waiter looks again at a lock whose holder rings no bell.
 _SILENCE = 0.2
-# Seconds, at most, before contenders that each got a part of the masters try again.
+# Seconds, at most, before contenders that each got some of the masters try again.
 _SCATTER = 0.01
-_SHORTEST = 0.003  # of a lease, from which something is left after drift
+_SHORTEST = 0.003  # seconds of a lease of which some are left after drift
 _LONGEST = (2**63 - 1) // 10**9  # as threading.TIMEOUT_MAX
 
 
 class Waiter:
-    """Who waits for a lock: what the masters know of it, and what it has heard."""
+    """A caller that waits for a lock: what the masters know of it, and what it has heard."""
 
     def __init__(self) -> None:
         self.name = token_hex(8)
-        self.gone = ""  # the token whose release it has heard
+        self.gone = ""  # the token whose release it has heard of
         self.heard_at = 0.0
         self.is_known = False
 
 
 class Held(NamedTuple):
-    """What a master says of a lock that is taken."""
+    """What a master says about a lock that is taken."""
 
     owner: bytes
     seconds: float
 
 
 class Refusal(NamedTuple):
-    """Why the lock was not got, and when it makes sense to try again."""
+    """Why the lock was not acquired, and when it makes sense to try again."""
 
     failures: list[Exception]
-    owner: str | None  # who holds a majority
+    owner: str | None  # the token that has a majority
     is_hopeless: bool  # so few masters vote that nobody can get it now
     seconds: list[float]  # until enough leases have run out, if that is known
     bell: Any  # the master that rings when the lock is released
 
 
-# What was entered by `with` in this thread or task, so that leaving it releases just that.
+# What this thread or task entered by `with`, so that leaving the block releases just that.
 _entered: ContextVar[tuple[tuple[Any, Grant], ...]] = ContextVar("entered", default=())
 
 
@@ -115,7 +115,7 @@ class RedlockPlans(HoldingPlans):
         retry_delay: float = 1.0,
         delayed_restart: bool = False,
     ) -> None:
-        """Name the lock *key*, kept by *masters*; ask nobody yet.
+        """Remember *key*, *masters* and the options; the masters are not asked yet.
 
         O(1); 0 round trips; atomic.
         """
@@ -145,12 +145,12 @@ class RedlockPlans(HoldingPlans):
         *,
         raise_on_redis_errors: bool | None = None,
     ) -> Steps[bool]:
-        """Take the lock and return True; or False if it cannot be had in time.
+        """Acquire the lock and return True; return False if that is not possible in time.
 
         If *blocking*, wait for it: *timeout* seconds at most, or for ever if that is -1.
 
-        Raises ValueError or OverflowError for what `threading.Lock` does not take either, and
-        QuorumIsImpossible if so asked.
+        Raises ValueError or OverflowError for arguments that `threading.Lock` refuses, too, and
+        QuorumIsImpossible with *raise_on_redis_errors*.
         O(1) if the lock is free; 1 round trip; atomic.
         """
         outcome = yield from self._acquired(blocking, timeout, raise_on_redis_errors)
@@ -160,7 +160,7 @@ class RedlockPlans(HoldingPlans):
         self, blocking: bool, timeout: float, raises: bool | None = None
     ) -> Steps[Grant | Refusal]:
         deadline = _deadline(blocking, timeout)
-        # Who does not wait at all is patient all the same, lest far masters be never heard.
+        # A call that does not wait is patient all the same: far masters need time to answer.
         patience = self._patience_within(timeout) if timeout > 0 else self._patience
         outcome = yield from self._attempt(patience, None, raises)
         if isinstance(outcome, Grant) or not blocking:
@@ -234,7 +234,7 @@ class RedlockPlans(HoldingPlans):
         return evaluate(ACQUIRE, self._keys("reserved", "waiting", "fence"), args)
 
     def _proposed(self) -> int:
-        """Return what is likely to be higher than all fencing tokens so far."""
+        """Return a number that is probably higher than all fencing tokens so far."""
         self._fence = max(self._fence + 1, time.time_ns() // 1000)
         return self._fence
 
@@ -247,7 +247,7 @@ class RedlockPlans(HoldingPlans):
             if type(vote) is list and not is_granted(vote) and vote != [b"YOUNG"]
         }
         owner = self._elected(one.owner for one in held.values())
-        # So many leases have to run out until the masters that are free are a majority.
+        # This many leases have to run out before the free masters are a majority.
         wanted = max(self._majority - (len(votes) - len(held) - len(failures)), 1)
         left = sorted(one.seconds for one in held.values())
         is_hopeless = len(held) + sum(map(is_granted, votes)) < self._majority
@@ -257,8 +257,8 @@ class RedlockPlans(HoldingPlans):
     def _wait(self, waiter: Waiter, refusal: Refusal, left: float) -> Steps[None]:
         """Wait until the lock is released, or may have run out.
 
-        If nobody has it, or only who is just *gone* and has not come round all masters yet: a
-        moment.
+        Wait only a moment if nobody has it, or if its holder is just releasing it: the bell has
+        rung for that token, but not all masters have got the release yet.
         """
         scatter = self._patience if refusal.is_hopeless else _SCATTER
         moment = min(left, uniform(0, scatter))  # noqa: S311 - no secret
@@ -273,7 +273,7 @@ class RedlockPlans(HoldingPlans):
         listen = ("BLPOP", self._beside("bell"), f"{seconds:.3f}")
         vote: Any
         (vote,) = yield from Poll((refusal.bell,), listen, seconds + _GRACE)
-        if isinstance(vote, Exception):  # without a bell, as this user may not listen, say
+        if isinstance(vote, Exception):  # no bell: this user may not listen, say
             yield from Pause(seconds if isinstance(vote, ResponseError) else moment)
         waiter.gone, waiter.heard_at = heard(vote), now()
 
@@ -291,7 +291,7 @@ class RedlockPlans(HoldingPlans):
             for master, vote, yes in zip(self._masters, votes, granted, strict=True)
             if yes or isinstance(vote, Exception)
         ]
-        # Who had a majority kept others waiting at the bell; so may have who was interrupted.
+        # With a majority, this kept others waiting at the bell; if interrupted, it may have.
         rings = sum(granted) >= self._majority or all(type(vote) is Unanswered for vote in votes)
         if masters:
             yield from self._released(token, asked, masters, rings=rings)
@@ -300,9 +300,9 @@ class RedlockPlans(HoldingPlans):
 
     @operation
     def release(self, *, raise_on_redis_errors: bool | None = None) -> Steps[None]:
-        """Release the lock, and wake up who has waited for it longest.
+        """Release the lock, and wake the caller that has waited longest for it.
 
-        Raises ReleaseUnlockedLock if this object does not hold it, or no longer.
+        Raises ReleaseUnlockedLock if this object does not hold it (any more).
         O(1); 1 round trip; atomic.
         """
         yield from self._let_go(self._current(), raise_on_redis_errors)
@@ -331,7 +331,7 @@ class RedlockPlans(HoldingPlans):
         if grant.is_lost and sum(map(is_positive, votes)) < self._majority:
             raise ReleaseUnlockedLock(self.key, self._masters, failures)
 
-    def _released(  # noqa: PLR0913 - each is a word of the request
+    def _released(  # noqa: PLR0913 - each is part of the request
         self,
         token: str,
         asked: Poll,
@@ -346,9 +346,9 @@ class RedlockPlans(HoldingPlans):
         reserved = ms(_RESERVED) if rings else "0"
         args = (token, ms(self.retry_delay), reserved, held, *([waiter] if waiter else ()))
         command = evaluate(RELEASE, keys, args)
-        # The bell rings at the first master; until then the others should have let go as well.
+        # The bell rings at the first master, so that one comes last, after the others let go.
         masters = masters[::-1]
-        # What is sent is run, whether or not the caller waits for it.
+        # Masters run what they were sent, whether or not the caller waits for the replies.
         seconds = self._patience if enough else _LEAST_PATIENCE
         return Poll(masters, command, seconds, enough=enough, behind=asked, insist=True)
 
@@ -372,7 +372,7 @@ class RedlockPlans(HoldingPlans):
             add_note(f"Besides, {trouble}")
 
     def _left(self) -> Grant | None:
-        """Return what this thread or task entered last by this lock, else what the lock holds."""
+        """Return the grant that this thread or task entered last, else the current one."""
         entered = _entered.get()
         for place in reversed(range(len(entered))):
             if entered[place][0] is self:
@@ -417,34 +417,34 @@ def _deadline(blocking: bool, timeout: float) -> float:
 class Redlock(RedlockPlans, Sync):
     """A `threading.Lock` for threads, processes and machines, without a single point of failure.
 
-    *masters* are clients of servers that know nothing of each other; five in production, so that
-    two may fail. Who holds the lock may rely on it for `auto_release_time` seconds, less the time
-    that it took to get it and a part for the drift of clocks; then it is free for others, unless it
-    was extended. So a holder that dies keeps nobody waiting for long.
+    *masters* are clients of servers that know nothing of each other; use five in production, so
+    that two may fail. A holder may rely on the lock for `auto_release_time` seconds, less the time
+    that it took to acquire it and an allowance for clock drift. After that, others can get it,
+    unless it was extended. So a holder that dies keeps nobody waiting for long.
 
-    - *num_extensions*: how often `extend` may begin the lease anew; -1 for any number of times.
+    - *num_extensions*: how often `extend` may restart the lease; -1 for any number of times.
     - *auto_renew*: extend it in the background, for as long as it is held and this process lives.
     - *on_lost*: called with the lock as soon as it is lost, in the background or by the method that
-      finds it out; see `lost`.
-    - *fencing*: mint a `fencing_token`, by which a resource can refuse a holder of former times.
-    - *retry_delay*: seconds after which a waiter looks again though nothing was heard.
-    - *context_manager_blocking*, *context_manager_timeout*: how `with` acquires.
+      notices the loss; see `lost`.
+    - *fencing*: make a `fencing_token`, by which a resource can refuse a former holder.
+    - *retry_delay*: seconds after which a waiter tries again even if it has heard nothing.
+    - *context_manager_blocking*, *context_manager_timeout*: how `with` acquires the lock.
     - *raise_on_redis_errors*: raise QuorumIsImpossible when so many masters fail that the rest is
-      no majority, instead of trying again or saying no.
-    - *delayed_restart*: a master that is up for less than a lease has no vote, as it may have
-      forgotten who held the lock. This takes the right to INFO.
+      not a majority, instead of trying again or answering no.
+    - *delayed_restart*: a master that has been up for less than a lease has no vote, as it may have
+      forgotten who held the lock. This needs permission to use INFO.
 
-    Stored as a string at `redlock:` + *key* on every master, which is the token of who holds it and
-    expires; besides, while somebody waits, `~waiting`, `~bell` and `~reserved`, and `~fence` if
+    Stored as a string at `redlock:` + *key* on every master, the token of the holder, which
+    expires; also, while somebody waits, `~waiting`, `~bell` and `~reserved`, and `~fence` with
     *fencing*.
 
-    Differs from `threading.Lock`: it ends by itself; `locked` tells how long this object still
-    holds it; `release` raises ReleaseUnlockedLock if it is not held any more, which is a
-    RuntimeError; a forked process does not hold what its parent holds.
+    Differs from `threading.Lock`: it expires; `locked` returns how long this object will still hold
+    it; `release` raises ReleaseUnlockedLock, a RuntimeError, if it is no longer held; a forked
+    process does not hold the locks of its parent.
 
     At most one client holds the lock at a time if clocks run at about the same rate, holders do not
-    pause beyond the validity that `locked` tells, and no master forgets (it is evicted nothing,
-    loses nothing when it restarts, and is not replaced by a replica). Where that cannot be had, let
+    pause beyond the validity that `locked` returns, and no master forgets (its keys are not
+    evicted, nor lost when it restarts, and no replica replaces it). Where that is not certain, let
     the resource check the fencing token. Source: redis.io, "Distributed Locks with Redis".
     """
 
@@ -452,15 +452,15 @@ class Redlock(RedlockPlans, Sync):
     def lost(self) -> threading.Event:
         """An event that is set once the lock is lost: its extension failed, or its time ran out.
 
-        Each time that the lock is acquired it is another one. A lock that was released in time is
-        not lost.
+        There is a new event each time that the lock is acquired. A lock that was released in time
+        is not lost.
         """
         return cast("threading.Event", self._loss())
 
     def __enter__(self) -> Self:
-        """Acquire the lock as the constructor was told.
+        """Acquire the lock, with the options of the constructor.
 
-        Raises QuorumNotAchieved if it cannot be had in time.
+        Raises QuorumNotAchieved if that is not possible in time.
         O(1) if the lock is free; 1 round trip; atomic.
         """
         return self._perform(self._entering())
@@ -473,7 +473,7 @@ class Redlock(RedlockPlans, Sync):
     ) -> None:
         """Release the lock.
 
-        Raises ReleaseUnlockedLock if it was lost, unless an exception is on its way already.
+        Raises ReleaseUnlockedLock if it was lost, unless the block has raised an exception.
         O(1); 1 round trip; atomic.
         """
         self._perform(self._leaving(error))
@@ -487,13 +487,13 @@ class AIORedlock(RedlockPlans, Async):
 
     @property
     def lost(self) -> asyncio.Event:
-        """An event that is set once the lock is lost, as that of a Redlock."""
+        """An event that is set once the lock is lost, like that of a Redlock."""
         return cast("asyncio.Event", self._loss())
 
     async def __aenter__(self) -> Self:
-        """Acquire the lock as the constructor was told.
+        """Acquire the lock, with the options of the constructor.
 
-        Raises QuorumNotAchieved if it cannot be had in time.
+        Raises QuorumNotAchieved if that is not possible in time.
         O(1) if the lock is free; 1 round trip; atomic.
         """
         return await self._perform(self._entering())
@@ -506,7 +506,7 @@ class AIORedlock(RedlockPlans, Async):
     ) -> None:
         """Release the lock.
 
-        Raises ReleaseUnlockedLock if it was lost, unless an exception is on its way already.
+        Raises ReleaseUnlockedLock if it was lost, unless the block has raised an exception.
         O(1); 1 round trip; atomic.
         """
         await self._perform(self._leaving(error))

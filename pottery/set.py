@@ -65,8 +65,8 @@ else
 end
 """)
 
-# What changes a set in place touches no other key, which the user might not be allowed, and moves
-# only what changes, so that the set keeps its expiry.
+# Scripts that change a set in place write no other key, since the user may lack rights to it, and
+# move only the members that change, so that the set keeps its expiry.
 UPDATE = Script("""
 -- KEYS[1] set, KEYS[2..] others whose members are added, as are ARGV
 local added = redis.call('SUNION', unpack(KEYS, 2))
@@ -113,7 +113,7 @@ return members
     repeatable=True,
 )
 
-# Sets that one script is given: unpack() in Lua does not bear many more.
+# Sets that one script may get: unpack() in Lua cannot handle many more.
 MOST_SETS = 5000
 UNION, INTERSECTION, DIFFERENCE = "SUNIONSTORE", "SINTERSTORE", "SDIFFSTORE"
 SYMMETRIC_DIFFERENCE = "symmetric"
@@ -136,7 +136,7 @@ class SetPlans(Base, Readable, Generic[T]):
     def add(self, item: T, /) -> Op[None]:
         """Add *item*.
 
-        Raises TypeError if it is not hashable or JSON cannot spell it.
+        Raises TypeError if it is not hashable or not JSON serializable.
         O(1); 1 round trip; atomic.
         """
         return Op(("SADD", self.key, encode_key(item)), nothing, repeatable=True, writes=True)
@@ -166,7 +166,7 @@ class SetPlans(Base, Readable, Generic[T]):
 
     @operation
     def pop(self) -> Op[T]:
-        """Remove and return some member.
+        """Remove and return an arbitrary member.
 
         Raises KeyError if there is none.
         O(1); 1 round trip; atomic.
@@ -243,7 +243,7 @@ class SetPlans(Base, Readable, Generic[T]):
 
     @operation
     def intersection_update(self, *others: Elements[object]) -> Steps[None]:
-        """Keep only what is a member of all *others*.
+        """Keep only the members that are in all *others*.
 
         O(n + k); 1 round trip; atomic.
         """
@@ -253,12 +253,12 @@ class SetPlans(Base, Readable, Generic[T]):
 
     @operation
     def symmetric_difference_update(self, other: Elements[T], /) -> Steps[None]:
-        """Keep what is a member of either this set or *other*, and not of both.
+        """Keep the members of either this set or *other*, but not of both.
 
         O(n + k); 1 round trip; atomic.
         """
         keys, foreign = yield from self._split((other,))
-        # Each once: an element given twice would be added and taken away again.
+        # Each only once: an element given twice would be added and removed again.
         texts = () if keys else dict.fromkeys(encode_keys(foreign[0]))
         yield from TOGGLE((self.key, *keys), texts, nothing)
 
@@ -293,7 +293,7 @@ class SetPlans(Base, Readable, Generic[T]):
 
     @operation
     def intersection(self, *others: Elements[object]) -> Steps[set[T]]:
-        """Return what is a member of this set and of all *others*, as a `set`.
+        """Return the members of this set that are in all *others*, as a `set`.
 
         O(n + k); 1 round trip; atomic.
         """
@@ -306,7 +306,7 @@ class SetPlans(Base, Readable, Generic[T]):
 
     @operation
     def difference(self, *others: Elements[object]) -> Steps[set[T]]:
-        """Return what is a member of this set and of none of *others*, as a `set`.
+        """Return the members of this set that are in none of *others*, as a `set`.
 
         O(n + k); 1 round trip per 1000 items; not atomic.
         """
@@ -316,7 +316,7 @@ class SetPlans(Base, Readable, Generic[T]):
 
     @operation
     def symmetric_difference(self, other: Elements[T], /) -> Steps[set[T]]:
-        """Return what is a member of either this set or *other*, and not of both, as a `set`.
+        """Return the members of either this set or *other*, but not of both, as a `set`.
 
         O(n + k); 1 round trip per 1000 items; not atomic.
         """
@@ -374,7 +374,7 @@ class SetPlans(Base, Readable, Generic[T]):
         keys, foreign = yield from self._split((other,))
         if keys:
             return Overlap(*(yield from MEASURE((self.key, *keys))))
-        # As texts: 1 and True are two members in Redis, but one in a set on the way.
+        # As texts: 1 and True are two members in Redis, but would be one in a set of Python.
         theirs: set[Any] = set(find_keys(foreign[0]))
         size = len(theirs)
         theirs.discard(None)  # what cannot be found
@@ -417,7 +417,7 @@ def _is_set_plans(operand: object) -> TypeIs[SetPlans[Any]]:
 
 
 def _find(item: object) -> str | None:
-    # To `in`, `remove` and `discard`, a set stands for a frozenset, which JSON cannot spell.
+    # `in`, `remove` and `discard` take a set for a frozenset, which is not JSON serializable.
     return None if isinstance(item, (set, SetPlans)) else find_key(item)
 
 
@@ -438,12 +438,12 @@ def _as_replied(texts: Iterable[str]) -> set[bytes]:
 
 
 def _common(lists: Sequence[Sequence[Any]]) -> dict[str, Any]:
-    """Return what occurs in every one of *lists*, by its text."""
+    """Return the items that occur in all *lists*, by their texts."""
     if not lists:
         return {}
     first, *others = lists
     common: dict[Any, Any] = dict(zip(find_keys(first), first, strict=True))
-    common.pop(None, None)  # what cannot be found
+    common.pop(None, None)  # those that cannot be in Redis
     for other in others:
         texts = set(find_keys(other))
         common = {text: item for text, item in common.items() if text in texts}
@@ -460,10 +460,10 @@ class RedisSet(SetPlans[T], Container, MutableSet[T]):  # noqa: PLW1641 - no has
     Stored as one Redis set at *key*; each member is its JSON text.
 
     Differs from `set`: members must be JSON, and their text is their identity, so 1, 1.0 and True
-    are three members. Tuples stay tuples. Operators (`a | b`) give a RedisSet with a temporary key
-    on the same client, and so does `x |= s` for a set *x*, which `x.update(s)` changes instead;
-    methods (`a.union(b)`) give a `set`. Iteration reads pages of 1000 and may see or miss what
-    others write meanwhile; a set that shrinks meanwhile may give a member twice.
+    are three members. Tuples stay tuples. Operators (`a | b`) return a RedisSet with a temporary
+    key on the same client, methods (`a.union(b)`) a `set`. `x |= s`, for a set *x*, binds *x* to a
+    new RedisSet; `x.update(s)` changes *x* itself. Iteration reads pages of 1000 and may see or
+    miss what others write meanwhile; if the set shrinks meanwhile, a member may come twice.
     """
 
     def __init__(
@@ -492,7 +492,7 @@ class RedisSet(SetPlans[T], Container, MutableSet[T]):  # noqa: PLW1641 - no has
         return self._perform(self._size())
 
     def __iter__(self) -> Iterator[T]:
-        """Yield the members, in no order; `list(x)` asks for the length as well.
+        """Yield the members, in arbitrary order; `list(x)` also asks for the length.
 
         O(n); 1 round trip per 1000 items; not atomic.
         """
@@ -508,8 +508,8 @@ class RedisSet(SetPlans[T], Container, MutableSet[T]):  # noqa: PLW1641 - no has
         shown = self._shown(self._perform(whole(self._texts, START)), self._decode_key)
         return f"{type(self).__name__}{{{', '.join(map(repr, shown))}}}"
 
-    # Comparisons and operators, as those of `set`, take only sets. Those of the abstract base class
-    # would ask for one member after the other.
+    # Like those of `set`, comparisons and operators take only sets. Those of the abstract base
+    # class would read one member at a time.
 
     def __eq__(self, other: object) -> bool:
         """Return whether *other* is a set with the same members.
@@ -528,7 +528,7 @@ class RedisSet(SetPlans[T], Container, MutableSet[T]):  # noqa: PLW1641 - no has
         return self._compare(other, lambda it: it.mine == it.common)
 
     def __lt__(self, other: Set[Any]) -> bool:
-        """Return whether every member is in *other*, which has more.
+        """Return whether every member is in *other*, and *other* has more.
 
         O(n + k); 1 round trip; atomic.
         """
@@ -542,7 +542,7 @@ class RedisSet(SetPlans[T], Container, MutableSet[T]):  # noqa: PLW1641 - no has
         return self._compare(other, lambda it: it.theirs == it.common)
 
     def __gt__(self, other: Set[Any]) -> bool:
-        """Return whether everything in *other* is a member, and more.
+        """Return whether everything in *other* is a member, and there are more.
 
         O(n + k); 1 round trip; atomic.
         """
@@ -588,7 +588,7 @@ class RedisSet(SetPlans[T], Container, MutableSet[T]):  # noqa: PLW1641 - no has
         return self._operator(SYMMETRIC_DIFFERENCE, other)
 
     def __rsub__(self, other: Set[U]) -> RedisSet[U]:  # type: ignore[misc]
-        """Return what is in *other* only, a RedisSet with a temporary key.
+        """Return the members of *other* that are not here, a RedisSet with a temporary key.
 
         O(n + k); 1 round trip; atomic.
         """
@@ -604,21 +604,21 @@ class RedisSet(SetPlans[T], Container, MutableSet[T]):  # noqa: PLW1641 - no has
         return self._in_place(self.update, other)
 
     def __iand__(self, other: Set[Any]) -> RedisSet[T]:
-        """Keep only what is in *other* too.
+        """Keep only the members that are also in *other*.
 
         O(n + k); 1 round trip; atomic.
         """
         return self._in_place(self.intersection_update, other)
 
     def __isub__(self, other: Set[Any]) -> RedisSet[T]:
-        """Remove what is in *other*.
+        """Remove the members of *other*.
 
         O(k); 1 round trip; atomic.
         """
         return self._in_place(self.difference_update, other)
 
     def __ixor__(self, other: Set[T]) -> RedisSet[T]:  # type: ignore[override,misc]
-        """Keep what is in either this set or *other*, and not in both.
+        """Keep the members of either this set or *other*, but not of both.
 
         O(n + k); 1 round trip; atomic.
         """
@@ -637,15 +637,15 @@ class AIORedisSet(SetPlans[T], AIOContainer):
     Stored as a RedisSet is.
 
     Differs from `RedisSet`: `await s.has(x)` is `x in s`, `await s.size()` is `len(s)`, `await
-    s.equals(x)` is `s == x`, and `async for x in s` iterates. Of the operators, those that change
-    the set are its methods (`a |= b` is `await a.update(b)`); for a new set in Redis, `copy` first.
+    s.equals(x)` is `s == x`, and `async for x in s` iterates. Operators that change the set are
+    methods here (`a |= b` is `await a.update(b)`); for a new set in Redis, `copy` first.
     """
 
     @classmethod
     async def create(
         cls, iterable: Elements[U] = (), /, *, redis: Any = None, key: str | bytes = ""
     ) -> AIORedisSet[U]:
-        """Return a set at *key* which has the items of *iterable*.
+        """Return a set at *key* with the items of *iterable*.
 
         Raises KeyExistsError if there are items and the key exists already.
         O(k); 1 round trip; atomic.
@@ -680,7 +680,7 @@ class AIORedisSet(SetPlans[T], AIOContainer):
         return await self._perform(self._equals(other))
 
     def __aiter__(self) -> AsyncIterator[T]:
-        """Yield the members, in no order.
+        """Yield the members, in arbitrary order.
 
         O(n); 1 round trip per 1000 items; not atomic.
         """

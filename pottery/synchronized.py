@@ -1,4 +1,4 @@
-"""synchronize: functions that run only once at a time, wherever they are called."""
+"""synchronize: functions of which one call runs at a time, on whatever machine."""
 
 from __future__ import annotations
 
@@ -26,11 +26,11 @@ def synchronize(  # noqa: PLR0913 - as in pottery 3.0
     timeout: float = -1,
     auto_renew: bool = False,
 ) -> Callable[[Callable[P, T]], Callable[P, T]]:
-    """Let the decorated function, or `async def`, run only once at a time, wherever it is called.
+    """Let one call of the decorated function, or `async def`, run at a time, on whatever machine.
 
-    Its calls hold the Redlock *key*; the other parameters are the lock's. Raises QuorumNotAchieved
-    if a call cannot have it in time, and ReleaseUnlockedLock if it was lost while the function ran.
-    Generator functions are refused, since calling them runs nothing yet.
+    Each call holds the Redlock *key*; the other parameters are the lock's. A call raises
+    QuorumNotAchieved if it cannot acquire the lock in time, and ReleaseUnlockedLock if the lock was
+    lost while the function ran. Generator functions are refused, since calling them runs nothing.
 
     >>> @synchronize(key='print', masters={redis}, auto_release_time=0.5)
     ... def print_slowly(): ...
@@ -49,7 +49,7 @@ def synchronize(  # noqa: PLR0913 - as in pottery 3.0
 
     def decorate(function: Callable[P, T]) -> Callable[P, T]:
         if isgeneratorfunction(function) or isasyncgenfunction(function):
-            raise TypeError("synchronize cannot hold a lock while a generator runs: use with")
+            raise TypeError("synchronize cannot hold a lock while a generator runs: use `with`")
         if iscoroutinefunction(function):
             return cast("Callable[P, T]", _synchronize_awaiting(function, AIORedlock(**options)))
         return _synchronize_blocking(function, Redlock(**options))

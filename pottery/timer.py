@@ -17,19 +17,19 @@ class ContextTimer:
     >>> 0 <= timer.elapsed() < 1000
     True
 
-    It measures time on the wall and not of the processor, by a clock that never goes back, whatever
-    happens to that of the system. `async with` does the same.
+    It measures wall-clock time, not processor time, by a clock that never goes back, even if the
+    system clock is changed. `async with` works, too.
     """
 
     def __init__(self) -> None:
-        """Make a timer that was not started yet."""
+        """Make a timer that is not started yet."""
         self._started: float | None = None
         self._stopped: float | None = None
 
     def start(self) -> None:
         """Start the timer.
 
-        Raises RuntimeError if it was started before, since it measures only once.
+        Raises RuntimeError if it was started before: a timer measures only once.
         """
         if self._stopped is not None:
             raise RuntimeError("timer was stopped already: use another one")
@@ -40,7 +40,7 @@ class ContextTimer:
     def stop(self) -> None:
         """Stop the timer, for good.
 
-        Raises RuntimeError if it does not run.
+        Raises RuntimeError if it is not running.
         """
         now = perf_counter()
         if self._started is None:
@@ -50,7 +50,7 @@ class ContextTimer:
         self._stopped = now
 
     def elapsed(self) -> int:
-        """Return how many milliseconds passed since the start, until now or until the stop.
+        """Return the milliseconds from the start until now, or until the stop.
 
         Raises RuntimeError if the timer was not started.
         """
@@ -65,7 +65,7 @@ class ContextTimer:
         return self
 
     def __exit__(self, *_: object) -> None:
-        """Stop the timer if it still runs; an error of the block is not hidden by one of ours."""
+        """Stop the timer if it still runs; never hide an error of the block behind one of ours."""
         if self._stopped is None:
             self.stop()
 

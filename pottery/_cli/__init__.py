@@ -1,6 +1,6 @@
-"""The command `pottery`: a look at what pottery has in Redis, and at whether Redis suits it.
+"""The command `pottery`: shows what pottery has in Redis, and whether Redis suits it.
 
-Everything here reads, but for `bench`. Nothing in the library imports it.
+Everything here only reads, except for `bench`. Nothing in the library imports this package.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
     Arguments = argparse.Namespace
 
-# What shells say of a program that Ctrl-C, or a pipe that nobody reads, has ended.
+# The exit statuses of programs ended by Ctrl-C, or by a pipe that nobody reads.
 _INTERRUPTED, _NOBODY_READS = 130, 141
 _AWAY = (
     RedisConnectionError,
@@ -58,7 +58,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         if getattr(sys, name) is None:  # closed, as by 2>&-
             nowhere = Path(os.devnull).open("w", encoding="utf-8")  # noqa: SIM115 - until the end
             setattr(sys, name, nowhere)
-    with suppress(AttributeError):  # where something else than a file stands in
+    with suppress(AttributeError):  # where something other than a file replaces it
         sys.stdout.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
     try:
         status = _run(arguments)
@@ -77,7 +77,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _print_no_more() -> None:
-    # Python would complain once more, as it flushes at the end.
+    # Otherwise Python would complain again when it flushes at exit.
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
@@ -117,7 +117,7 @@ def _parser() -> argparse.ArgumentParser:
 def _command(
     subparsers: Any, name: str, run: Callable[[Screen, Arguments], int], about: str, examples: str
 ) -> Any:
-    """Add a command: the first line of *about* stands in the list of all."""
+    """Add a command; the first line of *about* appears in the list of commands."""
     parser = subparsers.add_parser(
         name,
         help=about.partition("\n")[0],

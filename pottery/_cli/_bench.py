@@ -1,6 +1,6 @@
 """`pottery bench`: how fast this server is, seen from this machine, by one caller at a time.
 
-It writes, to temporary keys of its own only, which it removes. They expire as well, should it be
+It writes only to temporary keys of its own, and removes them. They also expire, in case it is
 killed.
 """
 
@@ -39,12 +39,12 @@ _COLUMNS = (
     Column("PER SECOND", is_right=True),
 )
 _MANY = 1000
-# Seconds after which what was left by a process that was killed goes by itself.
+# Seconds after which keys expire that a killed process has left.
 _EXPIRY = 300
 
 
 class Work(NamedTuple):
-    """An operation, and how many items one call of it is about."""
+    """An operation, and how many items one call of it handles."""
 
     name: str
     call: Callable[[], object]
@@ -88,7 +88,7 @@ class Workshop:
         ]
 
     def _primitives(self) -> list[Work]:
-        if self.is_cluster:  # they need masters of their own
+        if self.is_cluster:  # locks and IDs need masters of their own
             return []
         name = f"pottery-bench-{uuid4()}"
         lock = Redlock(key=name, masters={self.client})
@@ -103,7 +103,7 @@ class Workshop:
         self.list[:] = self.items
 
     def expire(self) -> None:
-        """Let the keys go by themselves, should nobody remove them."""
+        """Let the keys expire, in case nobody removes them."""
         for one in (self.dict, self.set, self.list, self.queue, self.seen):
             self.client.expire(one.key, _EXPIRY)
 
@@ -118,7 +118,7 @@ class Workshop:
 
 
 def bench(screen: Screen, servers: Servers, seconds: float) -> int:
-    """Measure for about so many *seconds*; return the exit status."""
+    """Measure for about *seconds*; return the exit status."""
     shop = Workshop(servers)
     table = Table(screen, _COLUMNS)
     work = shop.work()
@@ -141,7 +141,7 @@ def _enter(lock: Redlock) -> None:
 
 
 def _measured(work: Work, seconds: float) -> Line:
-    """Call an operation again and again, for so many seconds."""
+    """Call an operation again and again for *seconds*."""
     try:
         work.call()
     except (NoPermissionError, ResponseError) as error:

@@ -20,18 +20,18 @@ if TYPE_CHECKING:
     from pottery._cli._screen import Screen
     from pottery._cli._server import Server, Servers
 
-# How a finding is marked. Only what is RISKY shows in the exit status.
+# The marks of findings. Only RISKY ones affect the exit status.
 OK, NOTE, RISKY, HIDDEN = "ok", "note", "RISK", "?"
 _STYLES = {OK: "green", NOTE: "yellow", RISKY: "red", HIDDEN: "yellow"}
 _SETTINGS = ("appendfsync", "save", "timeout", "tcp-keepalive", "min-replicas-to-write")
 _INDENT = 20
 _WIDEST = 100
-# The part of a limit from which on it is near.
+# The part of a limit from which on it counts as near.
 _NEAR = 0.9
 
 
 class Finding(NamedTuple):
-    """What was *found* of a *subject*, and what that *means* for pottery."""
+    """What was *found* about a *subject*, and what that *means* for pottery."""
 
     mark: str
     subject: str
@@ -40,7 +40,7 @@ class Finding(NamedTuple):
 
 
 class Facts:
-    """What one server tells of itself to this user; what it does not tell is None."""
+    """What one server tells this user about itself; what it does not tell is None."""
 
     def __init__(self, server: Server, hello: dict[str, str]) -> None:
         text = server.allowed("INFO", "everything") or server.allowed("INFO")
@@ -184,7 +184,7 @@ def _of_eviction(facts: Facts) -> Iterator[Finding]:
 
 
 _UNLIMITED = (
-    "Nothing is evicted, as there is no limit; but then the system ends the server when the "
+    "Nothing is evicted, as there is no limit; but then the system kills the server when the "
     "machine's memory is used up. A maxmemory with noeviction refuses writes instead."
 )
 
@@ -260,8 +260,8 @@ def _of_snapshots(facts: Facts) -> Finding:
     changes = facts.number("rdb_changes_since_last_save") or 0
     found = f"snapshots only; {changes:,} changes since the last one"
     means = (
-        "A crash loses what was written since the last snapshot, minutes perhaps: items of queues "
-        "come back that were taken, and locks and IDs may be given twice. Use appendonly yes."
+        "A crash loses what was written since the last snapshot, minutes perhaps: items that were "
+        "taken from queues come back, and locks and IDs may be given twice. Use appendonly yes."
     )
     return Finding(RISKY, "persistence", found, means)
 
@@ -281,7 +281,7 @@ def _of_timeouts(facts: Facts) -> Iterator[Finding]:
     elif timeout:
         means = (
             f"Connections that are idle for {timeout} seconds are closed and opened anew, which "
-            "costs a round trip or two. Who waits for a queue or a lock is not idle."
+            "costs a round trip or two. Those that wait for a queue or a lock are not idle."
         )
         yield Finding(OK, "time-outs", found, means)
     else:
@@ -322,7 +322,7 @@ def _of_scripts(facts: Facts) -> Iterator[Finding]:
 def _of_rights(facts: Facts) -> Iterator[Finding]:
     if not facts.may_look:
         means = (
-            "What is marked with ? is unknown, not well: look with a user who may. Pottery itself "
+            "A ? means unknown, not good: run this as a user who may look. Pottery itself "
             "needs INFO for Redlock(delayed_restart=True) only."
         )
         yield Finding(HIDDEN, "rights", "this user may not use INFO", means)

@@ -22,7 +22,7 @@ _CALL = re.compile(r"[^\W\d][\w.<>]*\(.*\)\Z", re.DOTALL)
 LOCK, ID = b"redlock:", b"nextid:"
 # The kind of a key that belongs to another one.
 COMPANION = "companion"
-# How large a key of each type is, and a glance at its content that tells more of its kind.
+# For keys of each type, the command for the size, and one that reads a little of the content.
 _LOOKS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     "hash": (("HLEN",), ("HRANDFIELD", "3")),
     "list": (("LLEN",), ()),
@@ -44,27 +44,27 @@ class Key(NamedTuple):
 
     @property
     def is_temporary(self) -> bool:
-        """Whether a container has chosen its name."""
+        """Whether a container has chosen its name, since none was given."""
         return _TEMPORARY.fullmatch(self.name) is not None
 
     @property
     def is_in_bytes(self) -> bool:
-        """Whether its size is one of bytes."""
+        """Whether its size is in bytes."""
         return self.type == "string"
 
 
 def owner_of(name: bytes) -> bytes | None:
-    """Return the key beside which *name* stands, None if it stands for itself."""
+    """Return the key to which *name* belongs as a companion, None if it is no companion."""
     match = _BESIDE.fullmatch(name)
     if match is None:
         return None
     owner = match[1]
     is_braced = owner.startswith(b"{") and owner.endswith(b"}") and owner.count(b"}") == 1
-    return owner[1:-1] if is_braced else owner  # so spelled in a cluster
+    return owner[1:-1] if is_braced else owner  # as companions are named in a cluster
 
 
 def described(server: Server, names: Sequence[bytes]) -> list[Key]:
-    """Return what *names* are, those that are gone left out: two round trips."""
+    """Return what *names* are, without those that are gone; two round trips."""
     commands: list[Command] = [(word, name) for name in names for word in ("TYPE", "PTTL")]
     replies = server.ask_all(commands)
     found = [
@@ -85,7 +85,7 @@ def _looks(name: bytes, kind: str) -> list[Command]:
 
 
 def _described(name: bytes, kind: str, ttl: float | None, looks: list[Any]) -> Key:
-    """Take what is about this key from the beginning of *looks*."""
+    """Take the replies about this key from the beginning of *looks*."""
     replies = [looks.pop(0) for _ in _looks(name, kind)]
     size = first_of(replies)
     glance = first_of(replies[1:])
@@ -138,5 +138,5 @@ def is_json(raw: bytes) -> bool:
 
 
 def is_call(raw: bytes) -> bool:
-    """Return whether *raw* is what `redis_cache` calls a result: `root(2)`."""
+    """Return whether *raw* is a call as `redis_cache` spells it: `root(2)`."""
     return _CALL.match(raw.decode(errors="replace")) is not None

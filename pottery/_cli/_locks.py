@@ -27,7 +27,7 @@ _COLUMNS = (
 
 
 class Vote(NamedTuple):
-    """What one master says of a lock."""
+    """What one master says about a lock."""
 
     token: bytes | None
     seconds: float | None
@@ -36,7 +36,7 @@ class Vote(NamedTuple):
 
 
 class Lock(NamedTuple):
-    """What the *masters* say of a lock, however many of them answered."""
+    """What masters say about a lock; *masters* is how many there are, even if some are silent."""
 
     name: bytes
     votes: Sequence[Vote]
@@ -60,7 +60,7 @@ class Lock(NamedTuple):
 
     @property
     def left(self) -> float | None:
-        """The seconds for which a majority keeps it; None if that is for ever, or nobody has it."""
+        """The seconds for which a majority keeps it; None if that is for ever, or if none does."""
         if not self.is_held:
             return None
         token = self.best[0]
@@ -108,7 +108,7 @@ def show_locks_at(screen: Screen, server: Server, key: bytes) -> int:
 
 
 def _scanned(screen: Screen, master: Server, pattern: bytes) -> set[bytes]:
-    """Return the names of the locks of which one master knows that they are held or waited for."""
+    """Return the names of the locks that one master knows to be held or waited for."""
     found: set[bytes] = set()
     for keys in master.scan(LOCK + pattern):
         found |= {name for name in map(_name, keys) if name is not None}
@@ -117,7 +117,7 @@ def _scanned(screen: Screen, master: Server, pattern: bytes) -> set[bytes]:
 
 
 def _name(key: bytes) -> bytes | None:
-    """Return the lock of which *key* tells that it is held or waited for, None if of none."""
+    """Return the lock that is held or waited for according to *key*, None if there is none."""
     owner = owner_of(key)
     if owner is None:
         return key.removeprefix(LOCK)
@@ -132,7 +132,7 @@ def _looked_at(masters: Sequence[Server], names: list[bytes], count: int) -> Ite
 
 
 def _votes(master: Server, names: list[bytes]) -> list[Vote]:
-    """Return what one master says of locks: two round trips."""
+    """Return what one master says about locks; two round trips."""
     seconds, micros = master.ask("TIME")
     now = f"{int(seconds) * 1000 + int(micros) // 1000}"
     replies = master.ask_all(list(chain.from_iterable(_questions(name, now) for name in names)))
@@ -175,7 +175,7 @@ def _line(lock: Lock) -> Line:
 
 
 def _nobody(lock: Lock) -> str:
-    """Say why nobody holds a lock of which something is there."""
+    """Say why nobody holds a lock that masters do know."""
     if not lock.best[1]:
         return "(nobody)"
     is_open = lock.best[1] + lock.masters - len(lock.votes) >= lock.majority

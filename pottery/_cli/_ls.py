@@ -29,7 +29,7 @@ ORDERS = tuple(_ORDERS)
 
 
 class Listing:
-    """Keys that match a pattern; those beside others only if *shows_all*."""
+    """Keys that match a pattern, including companions of other keys if *shows_all*."""
 
     def __init__(self, screen: Screen, *, shows_all: bool, order: str | None) -> None:
         self.screen = screen
@@ -50,7 +50,7 @@ class Listing:
         self.screen.progress(f"{self.scanned:,} keys so far ...")
 
     def _owners(self, server: Server, names: list[bytes]) -> list[bytes]:
-        """Return *names* without those that stand beside a key which is there."""
+        """Return *names* without companions of keys that exist."""
         owners = [(name, owner) for name in names if (owner := owner_of(name)) is not None]
         replies = server.ask_all([("EXISTS", owner) for _, owner in owners])
         beside = {name for (name, _), reply in zip(owners, replies, strict=True) if reply == 1}

@@ -1,6 +1,6 @@
 """What the command prints: tables for people, JSON lines for programs.
 
-What is for people only (colours, progress, cutting what is too long) is done on a terminal only.
+What only people need (colours, progress, cutting long texts) is done only on a terminal.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ class Column(NamedTuple):
 
 
 class Screen:
-    """Where the command prints, as *is_json* lines or for people, *is_full* or cut to fit."""
+    """Where the command prints: lines of JSON if *is_json*; not cut to fit if *is_full*."""
 
     def __init__(self, *, is_json: bool = False, is_full: bool = False) -> None:
         self.is_json = is_json
@@ -51,7 +51,7 @@ class Screen:
         self._has_progress = False
 
     def paint(self, text: str, style: str) -> str:
-        """Return *text* in a style, if this is shown."""
+        """Return *text* in a style, if styles are shown."""
         return f"\x1b[{_STYLES[style]}m{text}\x1b[0m" if self._has_colours and style else text
 
     def write(self, text: str) -> None:
@@ -63,26 +63,26 @@ class Screen:
         """Print a line of JSON."""
         try:
             text = dumps(record)
-        except RecursionError:  # nested as deeply as Python just manages to read
+        except RecursionError:  # nested so deeply that Python just managed to read it
             nested = [name for name, value in record.items() if isinstance(value, (list, dict))]
             text = dumps({**record, **dict.fromkeys(nested), "undecodable": nested})
         self.write(text)
 
     def note(self, text: str) -> None:
-        """Print what is about the result and no part of it."""
+        """Print a remark that is not part of the result."""
         self.end_progress()
         sys.stdout.flush()
         sys.stderr.write(text + "\n")
 
     def progress(self, text: str) -> None:
-        """Show how far a long work has come, in place of what was shown before."""
+        """Show the progress of a long task, in place of what was shown before."""
         if self._shows_progress:
             self._has_progress = True
             sys.stderr.write(f"\r\x1b[K{text}")
             sys.stderr.flush()
 
     def end_progress(self) -> None:
-        """Take away what `progress` has shown."""
+        """Erase what `progress` has shown."""
         if self._has_progress:
             self._has_progress = False
             sys.stderr.write("\r\x1b[K")
@@ -171,13 +171,13 @@ def pad(text: str, wanted: int, *, is_right: bool = False) -> str:
 
 
 def plain(raw: bytes) -> str:
-    """Return a key as a text for people: whatever it holds, it cannot move their cursor."""
+    """Return a key as a text for people, without control characters for their terminal."""
     text = raw.decode(errors="backslashreplace")
     return "".join(one if one.isprintable() else ascii(one)[1:-1] for one in text)
 
 
 def exact(raw: bytes) -> str:
-    """Return a key as a text from which `encode(errors="surrogateescape")` makes it again."""
+    """Return a key as a text that `encode(errors="surrogateescape")` turns back into the key."""
     return raw.decode(errors="surrogateescape")
 
 

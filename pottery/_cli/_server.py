@@ -1,6 +1,6 @@
-"""The servers that the command looks at: replies as the server gives them, bytes in RESP2.
+"""The servers that the command looks at; replies are returned as they come, as bytes in RESP2.
 
-Here redis-py's own clients send, by pipelines: what is looked at may be read twice.
+Here redis-py's own clients do the sending, by pipelines, since reads may be sent twice.
 """
 
 from __future__ import annotations
@@ -29,19 +29,19 @@ from pottery._cluster import companion
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterable, Iterator, Sequence
 
-# Seconds to connect, and those for one reply.
+# Seconds to connect, and for one reply.
 _CONNECT, _REPLY = 5, 30
 # Options of a URL that would change what replies look like.
 _OURS = {"decode_responses", "encoding", "encoding_errors", "legacy_responses", "protocol"}
 PAGE = 1000
-# What redis-py puts before what it was told.
+# What redis-py puts in front of the system's message.
 _WHERE = re.compile(r"Error -?\d+ (?:while )?connecting to .*?\. ")
 
 Command: TypeAlias = "tuple[str | bytes, ...]"
 
 
 class Trouble(Exception):
-    """What ends the command: a text for people, and the exit status."""
+    """Ends the command with a text for people and an exit status."""
 
     def __init__(self, text: str, status: int = 1) -> None:
         """Remember the status."""
@@ -76,7 +76,7 @@ class Server:
 
     @contextmanager
     def _named(self) -> Generator[None]:
-        """Say which server it is that cannot be asked."""
+        """Name the server in errors of the connection."""
         try:
             yield
         except AuthenticationError:
@@ -103,7 +103,7 @@ class Server:
 
 
 class Servers:
-    """What a URL leads to, by its *first* server: that one, or *all* the masters of a cluster."""
+    """What a URL leads to: the *first* server, and *all*, which are the masters of a cluster."""
 
     def __init__(self, url: str | None) -> None:
         """Connect. Raises Trouble if that fails."""
@@ -119,17 +119,17 @@ class Servers:
         self.all = self._masters() if self.is_cluster else [self.first]
 
     def _greet(self, server: Server) -> dict[str, str]:
-        """Return what the server says of itself to anybody."""
+        """Return what the server tells anybody about itself."""
         reply = None
         try:
-            with suppress(AuthenticationError):  # PING says so in fewer words
+            with suppress(AuthenticationError):  # PING raises it, too, with a shorter text
                 reply = server.allowed("HELLO")
-            if reply is None:  # as of a server, or a proxy, that does not know it
+            if reply is None:  # from a server, or a proxy, that does not know it
                 server.ask("PING")
         except (RedisError, OSError) as error:
             raise unreachable(self.address, error) from error
         except (AttributeError, TypeError):
-            # It is when it connects that redis-py finds out.
+            # redis-py finds out only when it connects.
             raise Trouble("this URL has an option that redis-py does not take", 2) from None
         return {_text(name): _text(value) for name, value in pairs(reply or [])}
 
@@ -145,7 +145,7 @@ class Servers:
         return sorted(servers, key=lambda server: server.address)
 
     def beside(self, key: bytes, name: str) -> bytes:
-        """Return the key of what belongs to the container at *key*."""
+        """Return the key of a companion of the container at *key*."""
         return cast("bytes", companion(key, name)) if self.is_cluster else key + f"~{name}".encode()
 
     def of(self, key: bytes) -> Server:
@@ -165,7 +165,7 @@ class Servers:
 
 
 def unreachable(address: str, error: Exception) -> Trouble:
-    """Return what to say of a server that cannot be asked."""
+    """Return what to raise for a server that cannot be asked."""
     return Trouble(f"cannot use {address}: {reason(error)}", 2)
 
 
@@ -192,7 +192,7 @@ def info(text: bytes) -> dict[str, str]:
 
 
 def whole(digits: bytes | None) -> int | None:
-    """Return the number that *digits* are, None if they are none, or more than Python reads."""
+    """Return *digits* as a number, None if they are not one, or too many for Python."""
     try:
         return int(digits) if digits and digits.isdigit() else None
     except ValueError:
@@ -219,14 +219,14 @@ def _options() -> dict[str, Any]:
 
 
 def _cleaned(url: str) -> str:
-    """Return *url* without what would change the form of replies."""
+    """Return *url* without options that would change the form of replies."""
     try:
         parts = urlsplit(url)
         given = parse_qsl(parts.query, keep_blank_values=True)
     except ValueError:
         raise _bad_url() from None
     if "@" in parts.path + parts.fragment and parts.scheme != "unix":
-        raise _bad_url()  # a password is cut in two, and its first part would be the host
+        raise _bad_url()  # a password is cut in two; its first part would be taken for the host
     kept = [(name, value) for name, value in given if name not in _OURS]
     return urlunsplit(parts._replace(query=urlencode(kept))) if len(kept) < len(given) else url
 

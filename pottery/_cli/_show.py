@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from pottery._cli._screen import Screen
     from pottery._cli._server import Server, Servers
 
-# Characters of a value, and bytes of a string, that are shown unless all are asked for.
+# Characters of a value, and bytes of a string, that are shown without --full.
 _LONGEST = 200
 # The longest bitmap whose bits are counted: some milliseconds of the server's time.
 _MOST_BYTES = 2**24
@@ -42,7 +42,7 @@ def show(screen: Screen, servers: Servers, name: bytes, *, limit: int, is_full: 
     if key.type == "?":
         raise Trouble(f"this user may not look at {plain(key.name)}")
     if key.type not in {"string", *_COLUMNS}:
-        raise Trouble(f"{plain(key.name)} is a {key.type}, which is none of pottery's")
+        raise Trouble(f"{plain(key.name)} is a {key.type}, which pottery does not use")
     view = View(server, key, servers.beside(key.name, "returned"), is_full=is_full)
     lines = list(view.lines(limit))
     if not screen.is_json:
@@ -93,7 +93,7 @@ class Element(NamedTuple):
 class View:
     """The content of *key*, as lines; *left* is how many elements were not read.
 
-    *returned* is where items that came back to a queue are.
+    *returned* is the key of the items that were given back to a queue.
     """
 
     def __init__(self, server: Server, key: Key, returned: bytes, *, is_full: bool) -> None:
@@ -116,7 +116,7 @@ class View:
                 break
 
     def kind(self, lines: list[Line]) -> str:
-        """Return the kind of the key as the content tells it."""
+        """Return the kind of the key, judging by the content."""
         values = [line.record.get("value") for line in lines]
         may_count = all(type(value) in (int, float) for value in values)
         if self.key.type == "hash" and "counter" in self.key.kind and not may_count:
@@ -163,7 +163,7 @@ class View:
             start = b"(" + page[-1][0]
 
     def _returned(self) -> Iterator[Line]:
-        """Yield the items that came back to a queue, which are got before all others."""
+        """Yield the items that were given back to a queue, which are got before all others."""
         members = self.server.allowed("ZRANGE", self.returned, "0", "-1")
         for member in members or ():
             entry, _, raw = member.partition(b":")
@@ -175,7 +175,7 @@ class View:
         return _line({"id": exact(entry)}, _time(entry), item=self._decoded(raw))
 
     def _string(self) -> Iterator[Line]:
-        """Yield what can be told of a string."""
+        """Yield what can be told about a string."""
         name = self.key.name
         if self.key.kind == "ids":
             last = self.server.ask("GET", name)
@@ -227,7 +227,7 @@ def _line(record: dict[str, Any], *cells: str, **elements: Element) -> Line:
 
 
 def _time(entry: bytes) -> str:
-    """Return when an entry of a queue was put, as its name has it."""
+    """Return when an entry of a queue was put, according to its ID."""
     try:
         milliseconds = int(entry.partition(b"-")[0])
         moment = datetime.fromtimestamp(milliseconds / 1000, timezone.utc)

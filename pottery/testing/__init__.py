@@ -1,4 +1,4 @@
-"""A real Redis server of one's own, for tests and demonstrations; or a cluster, or Sentinels.
+"""A real Redis server, cluster or set of Sentinels of one's own, for tests and demonstrations.
 
 >>> with RedisServer() as server, server.client() as client:
 ...     client.ping()

@@ -8,12 +8,12 @@ import sys
 
 from pottery.testing import RedisServer
 
-# Those that say that a program should end: Ctrl-C, `kill`, a terminal that is closed.
+# Signals that tell a program to end: Ctrl-C, `kill`, a terminal that is closed.
 _ENDS = {signal.SIGINT, signal.SIGTERM, signal.SIGHUP}
 
 
 def main() -> None:
-    """Run a server until a signal says that it is enough."""
+    """Run a server until a signal ends it."""
     parser = argparse.ArgumentParser(
         prog="python -m pottery.testing",
         description="Run a Redis server to try things out on, until Ctrl-C. It keeps nothing.",

@@ -15,9 +15,9 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 
-# What makes a server a node, and sooner than usual take another one for dead: after a second. A
-# master of Redis 7 would wait for five seconds for more replicas to come, and list none of them
-# until it has sent them something: a ping after ten seconds, if nobody writes.
+# These make a server a node that takes another one for dead after a second, sooner than usual. By
+# default, a master of Redis 7 waits five seconds for more replicas to come, and lists none until it
+# has sent it something: a ping after ten seconds, if nobody writes.
 _NODE: dict[str, str | int] = {
     "cluster-enabled": "yes",
     "cluster-node-timeout": 1000,
@@ -28,7 +28,7 @@ _SLOTS = 16384
 
 
 class ClusterServer(ServerGroup):
-    """A Redis cluster of *masters*, with so many *replicas* of each, while the ``with`` block runs.
+    """A Redis cluster of *masters*, each with *replicas* replicas, while the ``with`` block runs.
 
     Each node is a `RedisServer` with *config*, listed in `nodes`: first the masters, which share
     all slots in equal parts, then their replicas in the same order. The cluster is ready after
@@ -43,7 +43,7 @@ class ClusterServer(ServerGroup):
         binary: str | None = None,
         config: Mapping[str, str | int] | None = None,
     ) -> None:
-        """Choose how the cluster is to be; ``with`` or `start` runs it."""
+        """Configure the cluster; ``with`` or `start` runs it."""
         options = _NODE | dict(config or {})
         count = masters * (1 + replicas)
         self.nodes = [RedisServer(binary=binary, config=options) for _ in range(count)]
@@ -71,7 +71,7 @@ class ClusterServer(ServerGroup):
     def start(self) -> None:
         """Run the nodes, let them meet, and return when every node finds the cluster complete.
 
-        Of a cluster that was started before, run those nodes that do not run.
+        If the cluster was started before, start the nodes that are not running.
 
         Raises TimeoutError if that takes too long.
         """
@@ -99,7 +99,7 @@ class ClusterServer(ServerGroup):
         self.nodes[number].kill()
 
     def _prepare(self, client: Any, number: int) -> None:
-        # Else they would all be of one epoch, and would have to agree on others first.
+        # Otherwise all would have the same epoch, and would first have to agree on different ones.
         client.execute_command("CLUSTER SET-CONFIG-EPOCH", number + 1)
         if number < self._masters:
             shares = [_SLOTS * part // self._masters for part in (number, number + 1)]
@@ -110,7 +110,7 @@ class ClusterServer(ServerGroup):
             client.execute_command("CLUSTER MEET", node.host, node.port)
 
     def _follow(self, number: int) -> None:
-        """Make a node the replica of its master, as soon as it knows that."""
+        """Make a node the replica of its master, as soon as it knows that master."""
         with self.nodes[number % self._masters].client() as client:
             master: Any = client
             name = master.execute_command("CLUSTER MYID")

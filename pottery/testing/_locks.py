@@ -1,4 +1,4 @@
-"""Locks that are lost when a test wants it."""
+"""Locks that are lost when a test wants them to be."""
 
 from __future__ import annotations
 
@@ -20,18 +20,18 @@ from pottery._quorum import evaluate
 if TYPE_CHECKING:
     from pottery.redlock import AIORedlock, Redlock
 
-# Seconds that a master gets to answer; one that does not is passed over.
+# Seconds that a master has to answer; one that does not is skipped.
 _PATIENCE = 1.0
-# Of the options of an asynchronous client, what a blocking one needs to get there, too.
+# Options of an asynchronous client that a blocking one needs to reach the same server.
 _OPTIONS = ("host", "port", "db", "username", "password", "credential_provider")
 
 
 def lose_lock(lock: Redlock | AIORedlock) -> None:
     """Make the holder lose *lock*, as if its lease had run out now, and free it for others.
 
-    Use it to test what a program does then: `lost` is set and *on_lost* is called in the usual
-    ways; `locked` returns 0, `extend` and `release` raise, and another caller may acquire the lock.
-    This function blocks for a moment; for an AIORedlock, call it where its event loop runs.
+    Use it to test what a program does then: `lost` is set and *on_lost* is called, as usual;
+    `locked` returns 0, `extend` and `release` raise, and another caller may acquire the lock. This
+    function blocks for a moment; for an AIORedlock, call it in the thread of its event loop.
 
     Raises RuntimeError if *lock* is not held, and TypeError if its masters have no address of their
     own, like those that Sentinel finds.
@@ -46,11 +46,11 @@ def lose_lock(lock: Redlock | AIORedlock) -> None:
             client.execute_command(*command)
     grant.until = 0.0
     if grant.watch:
-        grant.watch.over.set()  # wakes who watches, and finds the time over
+        grant.watch.over.set()  # wakes the watch, which finds that time is up
 
 
 def _blocking(master: Any) -> Redis:
-    """Return a new blocking client of the server of *master*, which soon gives up."""
+    """Return a new blocking client of the server of *master*, with a short time-out."""
     if address(master) is None:
         raise TypeError(f"no address is known of {master!r}")
     pool = master.connection_pool

@@ -21,20 +21,20 @@ if TYPE_CHECKING:
 
     from typing_extensions import Self
 
-# What clients say by themselves, to introduce themselves or to learn about a cluster: no fault is
-# spent on that.
+# Commands that clients send by themselves, to introduce themselves or to learn about a cluster: no
+# fault is spent on them.
 _GREETINGS = set(b"ASKING AUTH CLIENT CLUSTER COMMAND HELLO READONLY SELECT".split())
-# What is answered once for each channel, in RESP3 by pushes, or not at all: a replica's word, and
-# an empty line.
+# Commands that are answered once for each channel, in RESP3 by pushes, or not at all: one of a
+# replica, and an empty line.
 _UNANSWERED = {
     *b"PSUBSCRIBE PUNSUBSCRIBE SSUBSCRIBE SUBSCRIBE SUNSUBSCRIBE UNSUBSCRIBE".split(),
     b"REPLCONF",
     b"",
 }
-# What a replica says, to whom the server then no longer speaks in replies.
+# Commands of a replica; after them, what the server sends are no longer replies.
 _SYNCING = {b"PSYNC", b"SYNC"}
 
-# Messages that are on their way in one direction, and the bytes that a line may have.
+# Messages that may be on their way in one direction, and bytes that a line may have.
 _BACKLOG = 10_000
 _LONGEST_LINE = 2**20
 _CHUNK = 2**16
@@ -47,22 +47,23 @@ _Line: TypeAlias = "asyncio.Queue[tuple[float, bytes] | None]"
 
 
 class FaultyProxy:
-    """A way to the Redis server at *url* that goes wrong as it is told, while ``with`` runs.
+    """A proxy for the Redis server at *url*, with faults on demand, while the ``with`` block runs.
 
     It listens at `url`, on a free port of the loopback interface, whether the server is on TCP or
-    on a unix socket. While nothing is wrong, it hands everything on.
+    on a unix socket. Without faults, it forwards everything.
 
-    What happens once is a call: `drop_reply`, `drop_command`, `swallow_reply`, `cut`. What lasts is
-    a ``with`` block: `stall`, `refuse`, `delay`, `throttle`. Faults affect the connections of all
-    clients, in whatever thread or process these are. They count whole commands and whole replies,
-    in whichever pieces these travel. What clients say by themselves, when they connect or learn
-    about a cluster, is answered all the same and not counted; nor is what subscribers are told.
+    Faults that happen once are calls: `drop_reply`, `drop_command`, `swallow_reply`, `cut`. Faults
+    that last are ``with`` blocks: `stall`, `refuse`, `delay`, `throttle`. They affect the
+    connections of all clients, in whatever thread or process. They count whole commands and whole
+    replies, in whatever pieces these travel. Commands that clients send by themselves, when they
+    connect or learn about a cluster, are always answered and not counted; nor are messages to
+    subscribers.
 
     When the server is stopped and started again, the proxy finds it again.
     """
 
     def __init__(self, url: str) -> None:
-        """Choose the server; ``with`` opens the way to it."""
+        """Choose the server; ``with`` starts the proxy."""
         self._upstream = urlsplit(url)
         if self._upstream.scheme not in {"redis", "unix"}:
             raise ValueError("the url of the server must begin with redis:// or unix://")
@@ -107,7 +108,7 @@ class FaultyProxy:
 
     @property
     def url(self) -> str:
-        """The address of the proxy, with what else the server's URL says."""
+        """The address of the proxy, with the other parts of the server's URL."""
         login, at, _ = self._upstream.netloc.rpartition("@")
         database = "" if self._upstream.scheme == "unix" else self._upstream.path
         options = f"?{self._upstream.query}" if self._upstream.query else ""
@@ -146,9 +147,9 @@ class FaultyProxy:
     def swallow_reply(self, count: int = 1, *, after: int = 0) -> None:
         """Let the next *count* replies never come, though their connections stay open.
 
-        Their commands have run, as does what is sent later over such a connection, but nothing
-        comes back by it any more: the client waits until its own patience ends. *after* replies are
-        let through first; a *count* of 0 cancels this.
+        Their commands have run, and so do later ones on such a connection, but no reply comes back
+        over it any more: the client waits until its own time-out. *after* replies are let through
+        first; a *count* of 0 cancels this.
         """
         self._tell(self._swallowed_replies.begin(count, after))
 
@@ -160,23 +161,23 @@ class FaultyProxy:
 
     @contextmanager
     def stall(self) -> Generator[None]:
-        """Let nothing through in either direction, as a network that is torn apart.
+        """Let nothing through in either direction, as in a network partition.
 
-        Connections stay open, new ones are accepted, and nobody hears anything. What was sent
-        meanwhile arrives when the block ends, late commands as well.
+        Connections stay open, new ones are accepted, and nobody receives anything. What was sent
+        meanwhile arrives when the block ends, including late commands.
         """
         gate = asyncio.Event()
         try:
             with self._while(_gate=gate):
                 yield
         finally:
-            self._tell(_open(gate))  # whoever waits there goes on to the gate of now
+            self._tell(_open(gate))  # those that wait there go on to the current gate
 
     @contextmanager
     def refuse(self) -> Generator[None]:
-        """Refuse new connections and close the old ones, as a machine without a server.
+        """Refuse new connections and close the old ones, like a machine without a server.
 
-        Raises RuntimeError if the proxy does that already.
+        Raises RuntimeError if the proxy already does that.
         """
         self._tell(self._refuse())
         try:
@@ -186,9 +187,9 @@ class FaultyProxy:
 
     @contextmanager
     def delay(self, seconds: float, *, jitter: float = 0.0) -> Generator[None]:
-        """Let everything take *seconds* longer, and up to *jitter* more, in each direction.
+        """Delay everything by *seconds*, and by up to *jitter* more, in each direction.
 
-        A round trip takes twice as much longer. The order of messages stays.
+        So a round trip is delayed twice. The order of messages is kept.
         """
         if min(seconds, jitter) < 0:
             raise ValueError("seconds and jitter must not be negative")
@@ -197,7 +198,7 @@ class FaultyProxy:
 
     @contextmanager
     def throttle(self, bytes_per_second: float) -> Generator[None]:
-        """Let only that much through, in each direction of each connection."""
+        """Let only *bytes_per_second* through, in each direction of each connection."""
         if not bytes_per_second > 0:
             raise ValueError("bytes_per_second must be positive")
         with self._while(_rate=bytes_per_second):
@@ -217,7 +218,7 @@ class FaultyProxy:
         return message[size:]
 
     def _tell(self, what: Coroutine[Any, Any, None]) -> None:
-        """Do it in the proxy's thread, and return when it is done."""
+        """Run *what* in the proxy's thread, and return when it is done."""
         if self._loop is None or os.getpid() != self._owner:
             what.close()
             raise RuntimeError("only its maker can use the proxy, and only in its with block")
@@ -291,14 +292,14 @@ class FaultyProxy:
                 await has_come.wait()
             finally:
                 loop.remove_reader(self._listener)
-            with suppress(OSError):  # who came may have gone again
+            with suppress(OSError):  # the client may already be gone
                 client, _ = self._listener.accept()
                 client.setblocking(False)
                 return client
 
     async def _serve(self, client: socket.socket) -> None:
-        """Carry what a client and the server say to each other until one of them goes."""
-        # Where there is no server, the client is sent away.
+        """Forward what a client and the server send to each other until one of them goes."""
+        # Without a server, the client is disconnected.
         with suppress(OSError), ExitStack() as stack:
             near = await asyncio.open_connection(sock=client, limit=_LONGEST_LINE)
             stack.callback(_shut, near[1])
@@ -315,7 +316,7 @@ class FaultyProxy:
 
 
 class _Countdown:
-    """Some to let through, and then some to lose."""
+    """A number of messages to let through, and then a number to lose."""
 
     def __init__(self) -> None:
         self._count = self._after = self.lost = 0
@@ -346,9 +347,9 @@ class _Link:
         self._there: _Line = asyncio.Queue(_BACKLOG)
         self._back: _Line = asyncio.Queue(_BACKLOG)
         self._asked: deque[bytes] = deque()  # the commands that are not answered yet
-        self._is_ending = False  # as soon as these are answered
-        self._is_silent = False  # to the client
-        self._is_raw = False  # what the server says
+        self._is_ending = False  # it ends as soon as these are answered
+        self._is_silent = False  # replies are swallowed
+        self._is_raw = False  # what the server sends are not replies
 
     async def carry(self) -> None:
         bringing = [
@@ -404,8 +405,8 @@ class _Link:
         await line.put((asyncio.get_running_loop().time() + seconds, message))
 
     async def _bring(self, line: _Line, writer: asyncio.StreamWriter) -> None:
-        """Hand on what comes by the line, each message when it is due, until the line ends."""
-        writer.transport.set_write_buffer_limits(0)  # so that what was drained has gone
+        """Forward the messages of the line, each when it is due, until the line ends."""
+        writer.transport.set_write_buffer_limits(0)  # so that what was drained has been sent
         while item := await line.get():
             due, message = item
             if (left := due - asyncio.get_running_loop().time()) > 0:
@@ -435,7 +436,7 @@ async def _message(reader: asyncio.StreamReader) -> bytes:
 
 
 def _name(command: bytes) -> bytes:
-    """Return GET of *2, $3, GET, $1, k, or of a line that says GET k."""
+    """Return the command's name: GET for *2, $3, GET, $1, k, and for a line GET k."""
     words = [*command[:_LONGEST_NAME].split(maxsplit=3), b""]
     return (words[2] if command.startswith(b"*") and len(words) > 3 else words[0]).upper()
 

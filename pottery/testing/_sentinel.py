@@ -14,10 +14,10 @@ if TYPE_CHECKING:
 
     from redis import Redis
 
-# Milliseconds of silence after which a Sentinel takes a server for dead, and until it tries anew to
-# replace it if it could not. (By default these are half a minute and three minutes.)
+# Milliseconds of silence after which a Sentinel takes a server for dead, and before it tries again
+# to replace one if it could not. (The defaults are half a minute and three minutes.)
 _SILENCE, _AGAIN = 500, 3000
-# Else a master of Redis 7 waits for five seconds for more replicas to come.
+# By default, a master of Redis 7 waits five seconds for more replicas to come.
 _NODE: dict[str, str | int] = {"repl-diskless-sync-delay": 0}
 
 
@@ -26,11 +26,11 @@ class _SentinelProcess(RedisServer):
 
 
 class SentinelServer(ServerGroup):
-    """A master with *replicas*, and *sentinels* that watch over them, while ``with`` runs.
+    """A master with *replicas*, and *sentinels* that watch them, while the ``with`` block runs.
 
-    Each server is a `RedisServer` with *config*, listed in `nodes`, the first master first. It is
-    ready after about two seconds. About two seconds after the master dies, the Sentinels have let a
-    replica take its place.
+    Each server is a `RedisServer` with *config*, listed in `nodes`, the first master first. All are
+    ready after about two seconds. About two seconds after the master dies, the Sentinels have
+    replaced it by a replica.
     """
 
     def __init__(
@@ -42,7 +42,7 @@ class SentinelServer(ServerGroup):
         binary: str | None = None,
         config: Mapping[str, str | int] | None = None,
     ) -> None:
-        """Choose how all is to be, and the master's *name*; ``with`` or `start` runs it."""
+        """Configure the servers, and the *name* of the master; ``with`` or `start` runs them."""
         self.name = name
         options = _NODE | dict(config or {})
         self.nodes = [RedisServer(binary=binary, config=options) for _ in range(1 + replicas)]
@@ -59,19 +59,19 @@ class SentinelServer(ServerGroup):
 
     @property
     def url(self) -> str:
-        """The address of the server that is the master just now."""
+        """The address of the server that is currently the master."""
         return self.master.url
 
     @property
     def master(self) -> RedisServer:
-        """The one of `nodes` that the Sentinels lead to just now."""
+        """The one of `nodes` to which the Sentinels currently lead."""
         with self.sentinels[0].client() as client:
             sentinel: Any = client
             said = sentinel.execute_command("SENTINEL GET-MASTER-ADDR-BY-NAME", self.name)
         return next(node for node in self.nodes if node.port == int(said[1]))
 
     def client(self, **options: Any) -> Redis:
-        """Return a new client of whoever is the master, with redis-py's *options*."""
+        """Return a new client of whichever server is the master, with redis-py's *options*."""
         addresses = [(sentinel.host, sentinel.port) for sentinel in self.sentinels]
         client: Redis = cast("Any", Sentinel)(addresses).master_for(self.name, **options)
         return client
@@ -99,7 +99,7 @@ class SentinelServer(ServerGroup):
         self.master.kill()
 
     def _watching(self, master: RedisServer) -> dict[str, str | int]:
-        """Return what a Sentinel is told; the master has to come first."""
+        """Return the settings of a Sentinel; that of the master has to come first."""
         majority = len(self.sentinels) // 2 + 1
         return {
             "sentinel monitor": f"{self.name} {master.host} {master.port} {majority}",

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 # Seconds that a server gets to answer its first PING, and to end when asked to.
 _PATIENCE = 10.0
 _GRACE = 2.0
-# Ports to try, of those below the range from which systems number outgoing connections.
+# Ports to try; these are below the range that systems use for outgoing connections.
 _ATTEMPTS = 5
 _PORTS = range(10_000, 20_000)
 # Nothing outlives a test run; and at 100 Hz a server notices within 10 ms that it should end.
@@ -94,7 +94,7 @@ class RedisServer:
         unix_socket: bool = False,
         config: Mapping[str, str | int] | None = None,
     ) -> None:
-        """Choose how the server is to run; `start` or ``with`` runs it."""
+        """Configure the server; `start` or ``with`` runs it."""
         self.binary = binary or executable()
         self.config = _DEFAULTS | dict(config or {})
         self._folder = Path(tempfile.mkdtemp(prefix="pottery-"))
@@ -164,7 +164,7 @@ class RedisServer:
         return client
 
     def proxy(self) -> FaultyProxy:
-        """Return a new way to the server, which has faults when it is told to: use it by ``with``.
+        """Return a new proxy for the server, which can have faults; use it in a ``with`` block.
 
         >>> with RedisServer() as server, server.proxy() as proxy, proxy.client() as client:
         ...     proxy.drop_reply()
@@ -180,7 +180,7 @@ class RedisServer:
         return FaultyProxy(self.url)
 
     def start(self) -> None:
-        """Run the server until `stop`, and return when it answers; do nothing if it runs.
+        """Run the server until `stop`, and return when it answers; do nothing if it is running.
 
         Raises RuntimeError if it ends instead of answering and TimeoutError if it does neither,
         with the last lines of its log.
@@ -199,12 +199,12 @@ class RedisServer:
         raise RuntimeError(f"{self.binary} does not run; {self._log_tail()}")
 
     def stop(self) -> None:
-        """End the server and wait until it has ended; do nothing if it does not run."""
+        """End the server and wait until it has ended; do nothing if it is not running."""
         if os.getpid() == self._owner:
             _end(self._processes, self._ending)
 
     def kill(self) -> None:
-        """End the server at once, as a crash would; do nothing if it does not run."""
+        """End the server at once, as a crash would; do nothing if it is not running."""
         if os.getpid() == self._owner:
             with self._ending:
                 for process in self._processes[:1]:
@@ -244,22 +244,22 @@ class RedisServer:
 
     @contextmanager
     def stall(self) -> Generator[None]:
-        """Let the server stand still while the ``with`` block runs, and go on after it.
+        """Freeze the server while the ``with`` block runs.
 
-        Use it to test deadlines: connections stay open, new ones are accepted, and nobody is
+        Use it to test deadlines: connections stay open, new ones are accepted, and nothing is
         answered, as by a machine that swaps, or a virtual one that is moved. What was sent
         meanwhile runs when the block ends, however it ends; the clock of the server has gone on.
 
-        Raises RuntimeError if the server does not run, or stands still already.
+        Raises RuntimeError if the server is not running, or is already frozen.
         """
         process = self._running()
         if process in self._stalled:
-            raise RuntimeError("the server stands still already")
+            raise RuntimeError("the server is already frozen")
         self._stalled.append(process)
         try:
             process.send_signal(signal.SIGSTOP)
             with suppress(ChildProcessError):  # ended meanwhile by another thread
-                os.waitpid(process.pid, os.WUNTRACED)  # until it does stand still
+                os.waitpid(process.pid, os.WUNTRACED)  # until it is frozen
             yield
         finally:
             process.send_signal(signal.SIGCONT)
@@ -273,13 +273,13 @@ class RedisServer:
         return self._processes[0]
 
     def _ports(self) -> list[int]:
-        """Return the port to listen on, or some to try: whether one is free, only trying tells."""
+        """Return the port to listen on, or some to try, since only trying tells which are free."""
         if self.port or self.path:
             return [self.port]
         return [_PORTS[randbelow(len(_PORTS))] for _ in range(_ATTEMPTS)]
 
     def _launch(self) -> bool:
-        """Start the processes and return whether the server came to answer."""
+        """Start the processes and return whether the server answers."""
         lines = self.config | {"bind": "127.0.0.1", "port": self.port}
         if self._speaks_tls:
             lines |= {"port": 0, "tls-port": self.port}
@@ -358,7 +358,7 @@ class ServerGroup:
 
 
 def wait(is_ready: Callable[[], bool], trouble: str) -> None:
-    """Return when *is_ready* says so; TimeoutError in the words of *trouble* if that takes long."""
+    """Wait until *is_ready* returns True; raise TimeoutError(*trouble*) if that takes too long."""
     deadline = monotonic() + _PATIENCE
     while not is_ready():
         if monotonic() > deadline:
@@ -367,7 +367,7 @@ def wait(is_ready: Callable[[], bool], trouble: str) -> None:
 
 
 def _process_id(client: Any) -> int | None:
-    """Return who answers at the client's address, if anyone does: the port may be another's."""
+    """Return the ID of the process that answers the client: the port may be another's."""
     try:
         client.ping()
         return int(client.info("server")["process_id"])
@@ -376,12 +376,12 @@ def _process_id(client: Any) -> int | None:
 
 
 def _end(processes: list[subprocess.Popen[bytes]], ending: AbstractContextManager[Any]) -> None:
-    """End the watch and then the server; the other way round, the watch might kill a stranger."""
-    with ending:  # of the threads that want this only one at a time
+    """End the watch and then the server; in the other order, it might kill another process."""
+    with ending:  # only one thread at a time
         while processes:
             with processes[-1] as process:
                 process.terminate()
-                process.send_signal(signal.SIGCONT)  # a process that is stopped heeds nothing else
+                process.send_signal(signal.SIGCONT)  # a stopped process reacts to nothing else
                 try:
                     process.wait(_GRACE)
                 except subprocess.TimeoutExpired:

@@ -1,12 +1,12 @@
-"""Fixtures for pytest: real servers, and clients of them whose databases are empty.
+"""Fixtures for pytest: real servers, and clients of them with empty databases.
 
-A conftest.py asks for them by ``pytest_plugins = ["pottery.testing.plugin"]``, or a command line by
-``-p pottery.testing.plugin``. pytest does not find them by itself, on purpose: a library that runs
-in production should not load itself into every run of pytest in the same environment.
+Load them by ``pytest_plugins = ["pottery.testing.plugin"]`` in a conftest.py, or on the command
+line by ``-p pottery.testing.plugin``. pytest does not find them by itself, on purpose: a library
+that runs in production should not load itself into every run of pytest in the same environment.
 
-Servers are started when the first test wants them, and serve the whole session; what a test has
-killed is back for the next. Each test begins with empty databases. To have a server of another
-kind, override its fixture; the others use yours::
+Servers are started when the first test needs them, and serve the whole session; one that a test has
+killed is started again for the next test. Each test begins with empty databases. To use another
+kind of server, override its fixture; the other fixtures use yours::
 
     @pytest.fixture(scope="session")
     def redis_server():
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
     from redis import Redis, RedisCluster
 
-# As many as the page on distributed locks has: two may fail.
+# As many as on Redis's page on distributed locks: two may fail.
 _MASTERS = 5
 
 
@@ -36,7 +36,7 @@ _MASTERS = 5
 def redis_server() -> Generator[RedisServer]:
     """Run a `RedisServer`, which a test may stall, kill or restart.
 
-    REDIS_URL names it, so what is made without a client is there, too.
+    REDIS_URL names it, so it also serves what is made without a client.
     """
     with RedisServer() as server, pytest.MonkeyPatch.context() as patch:
         patch.setenv("REDIS_URL", server.url)
