@@ -176,8 +176,10 @@ class QueuePlans(Base, Generic[T]):
         O(1); 0 round trips; atomic.
         """
         super().__init__(redis=redis, key=key)
+        beside = "waiting", "bell", "returned"
+        self._waiting, self._bell, self._returned = map(self._companion, beside)
         if self._is_temporary:  # all other companions expire
-            unlink_after(self, self.redis, str(self._companion("returned")))
+            unlink_after(self, self.redis, str(self._returned))
 
     @operation
     def put(self, item: T, block: bool = True, timeout: float | None = None) -> Steps[None]:
@@ -241,15 +243,15 @@ class QueuePlans(Base, Generic[T]):
 
         O(1) for the caller; 1 round trip; atomic.
         """
+        queue = cast("QueuePlans[Any]", self)
         if DOUBTS:  # else an item could be given back later
-            yield from cast("QueuePlans[Any]", self)._settle()
-        gone = (self.key, self._companion("returned"), self._companion("bell"))
-        yield from Op(("UNLINK", *gone), nothing)
+            yield from queue._settle()
+        yield from Op(("UNLINK", queue.key, queue._returned, queue._bell), nothing)
 
     def _size(self) -> Steps[int]:
         if DOUBTS:
             yield from self._settle()
-        return (yield from SIZE((self.key, self._companion("returned")), (), int))
+        return (yield from SIZE((self.key, self._returned), (), int))
 
     def _put(self, text: str) -> Steps[None]:
         if DOUBTS:
@@ -321,7 +323,7 @@ class QueuePlans(Base, Generic[T]):
         stay = left > seconds
         if before.lines:
             return Poll((self.redis,), (), seconds, behind=before, keep=stay)
-        wait = ("BLPOP", self._companion("bell"), f"{max(min(left, LONGEST_WAIT), 0.001):.3f}")
+        wait = ("BLPOP", self._bell, f"{max(min(left, LONGEST_WAIT), 0.001):.3f}")
         return Poll((self.redis,), wait, seconds, keep=stay)
 
     def _hang_up(self, ring: Poll) -> Steps[None]:
@@ -394,8 +396,8 @@ class QueuePlans(Base, Generic[T]):
         return (returned, record, waiting, bell), (doubt.number, doubt.following)
 
     def _keys(self, name: str) -> tuple[str | bytes, ...]:
-        beside = self._companion
-        return self.key, beside(name), beside("waiting"), beside("bell"), beside("returned")
+        record = self._companion(name)
+        return self.key, record, self._waiting, self._bell, self._returned
 
 
 def _surely(script: Script, keys: Sequence[str | bytes], args: tuple[str, ...]) -> Steps[Any]:
