@@ -719,6 +719,13 @@ def test_a_count_that_changed_meanwhile_is_read_again(a_counter):
     assert steps[-1].args[-3:] == (b'"a"', b"2", "2.5")
 
 
+def test_what_a_server_gives_twice_is_one_item_to_a_comparison(a_dict, a_counter):
+    twice, twins = [b'"a"', b"1", b'"a"', b"1"], [b"1", b"1", b"true", b"1"]
+    for mapping in (a_dict, a_counter):
+        assert perform(mapping._equals({"a": 1}), [b"0", twice])[0]
+        assert not perform(mapping._equals({1: 1}), [b"0", twins])[0]
+
+
 # --- failures: the answer of the server, or none
 
 
