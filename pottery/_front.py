@@ -52,7 +52,6 @@ from redis.exceptions import (
     BusyLoadingError,
     ClusterDownError,
     MovedError,
-    NoScriptError,
     RedisError,
     ResponseError,
     TryAgainError,
@@ -188,9 +187,8 @@ class Front:
 
         *in_doubt* says whether *op* was sent, now or before, and not answered.
         """
-        # A refusal now says nothing about an earlier run, which the server may have allowed. And a
-        # script that is unknown to the server is sent once more, by its text.
-        if not in_doubt or not op.writes or isinstance(error, NoScriptError):
+        # Even for a refusal: the server may have allowed an earlier run, whose reply did not come.
+        if not in_doubt or not op.writes:
             return self._explained(error)
         unknown = OutcomeUnknown(self.redis, self.key, str(op.args[0]))
         unknown.__cause__ = error

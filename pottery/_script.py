@@ -16,6 +16,8 @@ from redis.exceptions import NoScriptError, OutOfMemoryError, ReadOnlyError, Res
 
 from pottery._plan import Op, same
 from pottery._poll import Poll
+from pottery._wire import FAILURES
+from pottery.exceptions import OutcomeUnknown
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -80,6 +82,13 @@ class Script:
                 # Not SCRIPT LOAD: EVAL keeps the script as well, is one round trip less, and is
                 # allowed to users who may not manage scripts.
                 reply = yield Op(("EVAL", self.text, *data), same, **self.how)
+            except OutcomeUnknown as unknown:
+                if not isinstance(unknown.__cause__, NoScriptError):
+                    raise
+                try:
+                    reply = yield Op(("EVAL", self.text, *data), same, **self.how)
+                except FAILURES as error:  # which says nothing of the run before
+                    raise unknown from error
         except ResponseError as error:
             raise _plain(error) from None
         return read(reply)

@@ -180,6 +180,10 @@ def test_harmless_write_that_cannot_be_sent_again_says_that_it_may_have_run(writ
 REFUSALS = {
     "replica": lambda server: server.replicaof("127.0.0.1", 1),
     "no replicas": lambda server: server.config_set("min-replicas-to-write", 1),
+    "no replicas nor scripts": lambda server: (
+        server.config_set("min-replicas-to-write", 1),
+        server.script_flush(),
+    ),
     "forbidden": lambda server: server.execute_command(
         "ACL", "SETUSER", "default", "-@write", "-@scripting"
     ),
@@ -199,8 +203,25 @@ def test_harmless_write_that_was_refused_when_sent_again_says_that_it_may_have_r
 
         end = threading.Timer(0.1, refuse_further)
         end.start()
-        with pytest.raises(OutcomeUnknown):
+        with pytest.raises(OutcomeUnknown) as caught:
             write(client)
+        assert isinstance(caught.value.__cause__, ResponseError)
+        end.join()
+
+
+def test_script_that_is_unknown_when_it_is_sent_again_is_sent_whole():
+    with RedisServer() as server, FaultyProxy(server.url) as proxy, proxy.client() as client:
+        WRITES["script"](client)
+        proxy.swallow_reply()
+
+        def forget():
+            with server.client() as other:
+                other.script_flush()
+            proxy.cut()
+
+        end = threading.Timer(0.1, forget)
+        end.start()
+        WRITES["script"](client)
         end.join()
 
 
