@@ -128,15 +128,18 @@ class HyperLogLogPlans(Base, Generic[T]):
 
     def _has(self, item: object) -> Steps[bool]:
         text = find_key(item)
-        return text is not None and bool((yield from self._found([text])))
+        return text is not None and bool(*(yield from self._find((text,))))
 
     def _found(self, texts: Sequence[str]) -> Steps[set[str]]:
         found: set[str] = set()
-        keys = self.key, self._companion("scratch")
         for start in range(0, len(texts), MOST_ARGUMENTS):
             part = texts[start : start + MOST_ARGUMENTS]
-            found.update(compress(part, (yield from FIND(keys, part))))
+            found.update(compress(part, (yield from self._find(part))))
         return found
+
+    def _find(self, texts: Sequence[str]) -> Steps[list[int]]:
+        """Return for each text whether it may have been added."""
+        return FIND((self.key, self._companion("scratch")), texts)
 
     def _size(self) -> Op[int]:
         return Op(("PFCOUNT", self.key), int, repeatable=True)
