@@ -266,12 +266,14 @@ async def _mind(client: Any, line: Line, keeper: ref[Poll], forgotten: asyncio.E
 
 async def _tell(client: Any, poll: Poll, store: _Store) -> None:
     """Send the command though nobody wants its reply."""
-    with suppress(*FAILURES):
+    with suppress(*FAILURES, asyncio.TimeoutError):
         line = await _line(client, poll)
         packed = pack(line.connection, poll.args)
         try:
             await line.connection.send_packed_command(packed, check_health=False)
-            await line.connection.read_response(disable_decoding=True, timeout=poll.seconds)
+            # Not by its own time-out, at which it would return None, with the reply still to come.
+            reply = line.connection.read_response(disable_decoding=True)
+            await asyncio.wait_for(reply, poll.dialling_seconds)
         except BaseException as error:
             if not isinstance(error, ResponseError):
                 await hang_up(line.connection)

@@ -347,6 +347,14 @@ def test_line_is_opened_for_who_insists_though_nobody_waits(colour, five_servers
         assert not client.exists("k")
 
 
+def test_late_reply_to_who_insists_is_not_taken_for_the_next_one(colour, five_servers):
+    wait = ("BLPOP", "x", "0.3")
+    with five_servers[0].stall():
+        colour.perform(Poll(colour.masters[:1], wait, 0.01, insist=True))
+    colour.perform(Poll(colour.masters[1:], ("BLPOP", "x", "0.15"), 1))  # meanwhile that was sent
+    assert colour.perform(Poll(colour.masters[:1], ("ECHO", "mine"), 2)) == [b"mine"]
+
+
 def test_many_threads_poll_at_once(masters):
     wrong = []
 
