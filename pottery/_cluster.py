@@ -299,9 +299,6 @@ class NodePool:
         release = getattr(self.node, "release", self.node._free.append)
         release(connection)
 
-    async def disconnect(self, **_: object) -> None:
-        """Do nothing: `get_connection` itself cleans up when it is interrupted."""
-
     def reset(self) -> None:
         """Do nothing: `Nodes.reset` does it."""
 

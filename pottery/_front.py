@@ -73,7 +73,7 @@ from pottery._poll import Poll
 from pottery._poll_awaiting import poll_awaiting
 from pottery._poll_blocking import poll_blocking
 from pottery._temporary import ABANDONED, sweeping
-from pottery._wire import FAILURES, hang_up, pack
+from pottery._wire import FAILURES, hang_up, hang_up_idle, pack
 from pottery.exceptions import OutcomeUnknown
 
 if TYPE_CHECKING:
@@ -590,7 +590,7 @@ class Async(Front):
             connection = await pool.get_connection(*_LEASE)
         except BaseException as error:
             if not isinstance(error, RedisError):
-                await pool.disconnect(inuse_connections=False)
+                await hang_up_idle(pool)
             await wake_another(pool)
             raise
         try:

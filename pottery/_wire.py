@@ -39,6 +39,15 @@ async def hang_up(connection: Any) -> None:
         writer.transport.abort()
 
 
+async def hang_up_idle(pool: Any) -> None:
+    """Close the connections of *pool* that nobody has; those of a cluster see to that themselves.
+
+    Its own `disconnect` makes a task for each, and by its turn somebody else may use that one.
+    """
+    for connection in tuple(getattr(pool, "_available_connections", ())):
+        await hang_up(connection)
+
+
 async def is_quiet(connection: Any) -> bool:
     """Return whether an idle connection has nothing to read; if it has, it must be closed."""
     # redis-py 8 renamed it.

@@ -478,6 +478,26 @@ def test_waiter_that_is_cancelled_when_its_turn_comes_leaves_it_to_the_next(serv
     asyncio.run(body())
 
 
+def test_cancelled_call_breaks_no_connection_of_another(run):
+    async def body(client):
+        numbers = AIORedisList(redis=client, key="l")
+        for turns in range(8):
+            connection = await client.connection_pool.get_connection(*_LEASE)
+            victim = asyncio.create_task(numbers.append("a"))
+            await asyncio.sleep(0)  # it opens a connection, as there is no idle one
+            await client.connection_pool.release(connection)
+            victim.cancel()
+            for _ in range(turns):
+                await asyncio.sleep(0)
+            # One of them takes the idle connection, and must not hear of OutcomeUnknown.
+            await asyncio.gather(*(numbers.append("b") for _ in range(3)))
+            assert victim.cancelled()
+            await client.connection_pool.disconnect()
+        assert await numbers.count("b") == 24
+
+    run(body)
+
+
 WRITES = {
     AIORedisDict: lambda x, mark: x.set(mark, 1),
     AIORedisSet: lambda x, mark: x.add(mark),
