@@ -6,12 +6,14 @@ When a line cannot be opened, its server is left alone for as long as the failed
 from __future__ import annotations
 
 from collections import deque
+from copy import copy
 from time import monotonic
 from typing import TYPE_CHECKING, Any
 
 import redis
 import redis.asyncio
 from redis.backoff import NoBackoff
+from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.retry import Retry
 
 from pottery._poll import Line, Unanswered
@@ -63,7 +65,12 @@ class Store:
         self.free: deque[Line] = deque()
         self.lingering: deque[Line] = deque()
         self.shunned_until = 0.0
-        self.failure: Exception = Unanswered()
+        self._failure: Exception = Unanswered()
+
+    @property
+    def failure(self) -> Exception:
+        """Why the last line could not be opened; a new one each time, as it may be raised."""
+        return _alone(self._failure)
 
     def may_dial(self, poll: Poll, waiting: int) -> bool:
         """Return whether *poll* may wait for a line to be opened, behind *waiting* others."""
@@ -80,7 +87,7 @@ class Store:
         """Leave the server alone for as long as the failed attempt took."""
         now = monotonic()
         took = now - began
-        self.failure = failure
+        self._failure = _alone(failure)
         if took < 2 * seconds:  # else this process or event loop was held up
             self.shunned_until = now + took
 
@@ -102,3 +109,14 @@ class Store:
         line.free_since = monotonic()
         self.free.append(line)
         return True
+
+
+def _alone(failure: Exception) -> Exception:
+    """Return a copy of *failure* without its traceback.
+
+    That leads to the client, which a store that kept it would keep alive, and thereby itself.
+    """
+    try:
+        return copy(failure)
+    except Exception:  # noqa: BLE001 - of a class of somebody's, which cannot be copied
+        return RedisConnectionError(str(failure))

@@ -188,7 +188,7 @@ async def _line(client: Any, poll: Poll) -> Line:
         if line:
             return line
         if not store.may_dial(poll, store.waiting):
-            raise store.failure.with_traceback(None)
+            raise store.failure
         await _dial_in_turn(client, poll, store)
 
 

@@ -10,6 +10,7 @@ import signal
 import socket
 import threading
 import time
+from weakref import ref
 
 import clients
 import pytest
@@ -18,9 +19,10 @@ from certificates import certified, server_with_tls
 from clients import close, opened, seconds, wait_until
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import ResponseError
+from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from pottery import _poll_awaiting, _poll_blocking
-from pottery._lines import MOST_DIALLING, MOST_FREE
+from pottery._lines import MOST_DIALLING, MOST_FREE, Store
 from pottery._plan import Pause
 from pottery._poll import STILL_GOOD, Poll, Unanswered
 from pottery._poll_awaiting import poll_awaiting
@@ -291,6 +293,46 @@ def test_lines_are_hung_up_of_clients_that_are_gone(five_servers):
         gc.collect()
         wait_until(lambda: watcher.info("clients")["connected_clients"] <= before)
         assert asyncio.run(poll_often()) < before + 5
+
+
+@pytest.mark.usefixtures("stalled")
+def test_client_is_forgotten_although_no_line_to_its_server_could_be_opened(five_servers):
+    async def fail_awaiting():
+        client = asynchronous.Redis.from_url(five_servers[0].url)
+        for _ in range(2):  # the second time at once, as the server is left alone
+            (vote,) = await poll_awaiting(Poll((client,), ("PING",), 0.02))
+            assert isinstance(vote, RedisTimeoutError)
+        return ref(client.connection_pool)
+
+    async def main():
+        pool = await fail_awaiting()
+        await asyncio.sleep(0.1)  # until the last attempt is over
+        gc.collect()
+        assert pool() is None
+
+    def fail_blocking():
+        client = five_servers[0].client()
+        for _ in range(3):
+            (vote,) = poll_blocking(Poll((client,), ("PING",), 0.02))
+            assert isinstance(vote, RedisTimeoutError)
+            time.sleep(0.05)  # until the thread has given up, too
+        return ref(client.connection_pool)
+
+    asyncio.run(main())
+    pool = fail_blocking()
+    gc.collect()
+    assert pool() is None
+
+
+def test_failure_that_cannot_be_copied_is_told_as_one_of_the_connection():
+    class Odd(Exception):
+        def __init__(self, what, why):
+            super().__init__(f"no {what} for {why}")
+
+    store = Store()
+    store.fail(time.monotonic(), 1, Odd("password", "ann"))
+    assert isinstance(store.failure, RedisConnectionError)
+    assert str(store.failure) == "no password for ann"
 
 
 def test_lines_are_hung_up_before_the_garbage_collector_finds_them(five_servers):
