@@ -1,6 +1,7 @@
 """Lines: opened like the connections of a pool, and kept for the next poll while they are free.
 
-When a line cannot be opened, its server is left alone for as long as the failed attempt took.
+When a line cannot be opened, its server is left alone for as long as the failed attempt took; but
+not by polls that are more patient, since the server may only be far away.
 """
 
 from __future__ import annotations
@@ -65,6 +66,7 @@ class Store:
         self.free: deque[Line] = deque()
         self.lingering: deque[Line] = deque()
         self.shunned_until = 0.0
+        self.shunned_by = 0.0  # polls of at most this many seconds
         self._failure: Exception = Unanswered()
 
     @property
@@ -74,7 +76,8 @@ class Store:
 
     def may_dial(self, poll: Poll, waiting: int) -> bool:
         """Return whether *poll* may wait for a line to be opened, behind *waiting* others."""
-        is_shunned = not poll.insist and monotonic() < self.shunned_until
+        is_patient = poll.insist or poll.dialling_seconds > self.shunned_by
+        is_shunned = not is_patient and monotonic() < self.shunned_until
         return waiting < _MOST_WAITING and not is_shunned
 
     def take_all(self) -> Iterator[Line]:
@@ -89,7 +92,7 @@ class Store:
         took = now - began
         self._failure = _alone(failure)
         if took < 2 * seconds:  # else this process or event loop was held up
-            self.shunned_until = now + took
+            self.shunned_until, self.shunned_by = now + took, seconds
 
     def give_up(self, line: Line, poll: Poll) -> Iterable[Line]:
         """Return the lines to hang up when nobody waits for the replies of *line* any more.

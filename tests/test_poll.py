@@ -379,6 +379,15 @@ def test_poll_may_last_longer_than_the_system_can_be_told(five_servers):
     assert poll_blocking(Poll(clients, ("PING",), 1e7)) == [b"PONG"] * 2
 
 
+def test_server_that_was_too_slow_for_one_poll_is_asked_by_a_more_patient_one(colour, five_servers):
+    with five_servers[0].stall():
+        for patience in (0.5, 0.01):  # the second time nobody tries
+            [vote] = colour.perform(Poll(colour.masters[:1], ("PING",), patience))
+            assert isinstance(vote, Unanswered)
+        colour.perform(Poll(colour.masters[1:2], ("BLPOP", "x", "0.02"), 1))
+    assert colour.perform(Poll(colour.masters[:1], ("PING",), 5)) == [b"PONG"]
+
+
 def test_line_is_opened_for_who_insists_though_nobody_waits(colour, five_servers):
     with five_servers[0].client() as client:
         client.set("k", "v")
