@@ -41,7 +41,7 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from pottery._event_loop import renew_locks
-from pottery._wire import hang_up, is_quiet
+from pottery._wire import close_idle, hang_up, is_quiet
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -227,7 +227,7 @@ def drop_idle(client: Any) -> None:
     """Close the idle connections of a blocking *client*."""
     for node in client.get_nodes():
         if node.redis_connection:
-            node.redis_connection.connection_pool.disconnect(inuse_connections=False)
+            close_idle(node.redis_connection.connection_pool)
 
 
 def learn(client: Any, moved: Any) -> Any:

@@ -73,7 +73,7 @@ from pottery._poll import Poll
 from pottery._poll_awaiting import poll_awaiting
 from pottery._poll_blocking import poll_blocking
 from pottery._temporary import ABANDONED, sweeping
-from pottery._wire import FAILURES, hang_up, hang_up_idle, pack
+from pottery._wire import FAILURES, close_idle, hang_up, hang_up_idle, pack
 from pottery.exceptions import OutcomeUnknown
 
 if TYPE_CHECKING:
@@ -378,7 +378,7 @@ class Sync(Front):
             raise
         except BaseException:
             # Maybe interrupted in its handshake, and back among the idle connections.
-            pool.disconnect(inuse_connections=False)
+            close_idle(pool)
             raise
         try:
             connection.check_health()

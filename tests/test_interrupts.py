@@ -93,6 +93,30 @@ def test_interrupted_step_gives_its_connection_back_clean(stopping, step):
         assert ("a" in members, len(members)) == (True, 2)
 
 
+def test_interrupt_closes_no_connection_of_another_thread_in_a_pool_that_blocks(server, redis):
+    lent = []
+
+    class Watched(Stopping):
+        def disconnect(self, *args, **options):
+            lent.append(self not in pool.pool.queue)  # so that nobody can have it meanwhile
+            super().disconnect(*args, **options)
+
+    pool = BlockingConnectionPool.from_url(server.url, connection_class=Watched, max_connections=3)
+    members = RedisSet("ab", redis=Redis(connection_pool=pool), key="s")
+    of_another = pool.get_connection(*_LEASE)
+    lent.clear()
+    Stopping.step = "connect"
+    with pytest.raises(Stop):
+        len(members)
+    assert lent == [True] * len(lent)
+    assert of_another._sock
+    pool.release(of_another)
+    for _ in range(3):
+        assert len(members) == 2
+    assert pool.pool.qsize() == 3
+    pool.disconnect()
+
+
 class AIOStopping(asynchronous.Connection):
     """A connection that is cancelled once at one of its steps."""
 
