@@ -100,6 +100,7 @@ TCP = {
     "test_cli::test_url_may": "adds to the address",
     "test_hyperloglog::test_lost_reply": "puts a proxy in front, which speaks TCP",
     "test_interrupts::test_cancelled_step": "makes connections of TCP",
+    "test_interrupts::test_interrupt_closes": "makes connections of TCP",
     "test_interrupts::test_interrupted_step": "makes connections of TCP",
     "test_interrupts::test_names_of_temporary_keys_survive": "makes connections of TCP",
     "test_nextid::test_lost_replies": "puts a proxy in front, which speaks TCP",
