@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import os
 import time
 import warnings
 from contextlib import ExitStack, contextmanager
@@ -111,3 +112,24 @@ def wait_until(condition, seconds=2):
     while not condition():
         assert time.monotonic() < deadline
         time.sleep(0.005)
+
+
+@contextmanager
+def forked(work):
+    """Let a child do some work while the block does, and see that it succeeded.
+
+    It never comes back from there, to go on as a second test runner.
+    """
+    pid = os.fork()
+    if not pid:
+        status = 1
+        try:
+            work()
+            status = 0
+        finally:
+            os._exit(status)
+    try:
+        yield
+    finally:
+        _, status = os.waitpid(pid, 0)
+    assert os.waitstatus_to_exitcode(status) == 0

@@ -17,7 +17,7 @@ from pathlib import Path
 import clients
 import pytest
 import redis.asyncio as asynchronous
-from clients import killed, opened, stopped, wait_until
+from clients import forked, killed, opened, stopped, wait_until
 from redis import Redis
 from redis.exceptions import ResponseError
 
@@ -593,11 +593,8 @@ def test_child_process_does_not_use_what_its_parent_has_reserved(masters):
     ids = NextId(key="k", masters=masters[:1], batch=10)
     assert take(ids, 3) == [1, 2, 3]
     reading, writing = os.pipe()
-    pid = os.fork()
-    if not pid:
-        os.write(writing, bytes(take(ids, 2)))
-        os._exit(0)
-    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
+    with forked(lambda: os.write(writing, bytes(take(ids, 2)))):
+        pass
     assert list(os.read(reading, 8)) == [11, 12]
     assert take(ids, 2) == [4, 5]
 
@@ -605,10 +602,12 @@ def test_child_process_does_not_use_what_its_parent_has_reserved(masters):
 def test_child_process_does_not_wait_for_threads_of_its_parent(ids):
     next(ids)
     ids._memory.together._leader = object()  # a thread that asks just now
-    pid = os.fork()
-    if not pid:
-        os._exit(0 if next(ids) == 2 else 1)
-    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
+
+    def work():
+        assert next(ids) == 2
+
+    with forked(work):
+        pass
 
 
 # --- one who asks for others fails

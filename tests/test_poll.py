@@ -16,7 +16,7 @@ import clients
 import pytest
 import redis.asyncio as asynchronous
 from certificates import certified, server_with_tls
-from clients import close, opened, seconds, wait_until
+from clients import close, forked, opened, seconds, wait_until
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import ResponseError
 from redis.exceptions import TimeoutError as RedisTimeoutError
@@ -426,12 +426,13 @@ def test_many_threads_poll_at_once(masters):
 def test_child_process_does_not_use_the_lines_of_its_parent(masters):
     poll_blocking(Poll(masters, ("PING",), 1))
     store = _poll_blocking._store(masters[0])
-    pid = os.fork()
-    if not pid:
-        votes = poll_blocking(Poll(masters, ("ECHO", "child"), 1))
-        is_right = votes == [b"child"] * 5 and _poll_blocking._store(masters[0]) is not store
-        os._exit(0 if is_right else 1)
-    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
+
+    def work():
+        assert poll_blocking(Poll(masters, ("ECHO", "child"), 1)) == [b"child"] * 5
+        assert _poll_blocking._store(masters[0]) is not store
+
+    with forked(work):
+        pass
     assert poll_blocking(Poll(masters, ("ECHO", "parent"), 1)) == [b"parent"] * 5
 
 

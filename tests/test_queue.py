@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import gc
 import inspect
-import os
 import queue
 import random
 import signal
@@ -17,7 +16,7 @@ from pathlib import Path
 from time import monotonic, sleep
 
 import pytest
-from clients import close, seconds
+from clients import close, forked, seconds
 from redis import BlockingConnectionPool, ConnectionPool, Redis, RedisCluster
 from redis import asyncio as asynchronous
 from redis.backoff import ConstantBackoff, NoBackoff
@@ -703,11 +702,12 @@ def test_returned_items_come_first_the_oldest_first(redis, run):
 def test_child_process_does_not_pass_for_its_parent():
     parent = Caller.lease()
     parent.free()
-    pid = os.fork()
-    if not pid:
-        child = Caller.lease()
-        os._exit(0 if child.name != parent.name else 1)
-    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
+
+    def work():
+        assert Caller.lease().name != parent.name
+
+    with forked(work):
+        pass
     assert Caller.lease() is parent
     parent.free()
 

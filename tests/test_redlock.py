@@ -24,7 +24,7 @@ import pytest
 import redis as redis_py
 import redis.asyncio as asynchronous
 from certificates import certified, server_with_tls
-from clients import close, killed, opened, seconds, stopped, wait_until
+from clients import close, forked, killed, opened, seconds, stopped, wait_until
 from redis.exceptions import NoPermissionError, ResponseError
 
 from pottery import (
@@ -1321,15 +1321,14 @@ def test_cancelled_acquisition_leaves_nothing_behind(five_servers, masters):
 def test_forked_process_does_not_hold_the_lock(masters):
     lock = Redlock(key="printer", masters=masters)
     lock.acquire()
-    pid = os.fork()
-    if not pid:
-        outcome = 1
-        with suppress(ReleaseUnlockedLock):
-            outcome = 2 if lock.locked() else 3
+
+    def work():
+        assert not lock.locked()
+        with pytest.raises(ReleaseUnlockedLock):
             lock.release()
-            outcome = 4
-        os._exit(outcome)
-    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 3
+
+    with forked(work):
+        pass
     assert lock.locked()
     lock.release()
     assert holders(masters) == [None] * 5

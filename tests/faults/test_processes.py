@@ -8,11 +8,12 @@ import signal
 import subprocess
 import sys
 import threading
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from queue import Empty
 from time import monotonic
 
 import pytest
+from clients import forked
 from performing import until
 from redis import BlockingConnectionPool, Redis
 
@@ -36,24 +37,6 @@ def database(server):
     with server.client() as client:
         client.flushdb()
         yield client
-
-
-@contextmanager
-def forked(work):
-    """Let a child do some work while the block does, and see that it succeeded."""
-    pid = os.fork()
-    if not pid:
-        status = 1
-        try:
-            work()
-            status = 0
-        finally:
-            os._exit(status)
-    try:
-        yield
-    finally:
-        _, status = os.waitpid(pid, 0)
-    assert os.waitstatus_to_exitcode(status) == 0
 
 
 def check_reads(dicts, rounds):
