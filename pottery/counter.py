@@ -204,14 +204,14 @@ class CounterPlans(DictPlans[T, int]):
         return self._count("subtract", iterable, kwargs)
 
     def _count(self, how: str, arg: Any, kwargs: Mapping[str, int]) -> Steps[None]:
-        if type(arg) in (list, tuple) and len(arg) == 1 and not kwargs:  # nearly always
-            sign = "1" if how == "update" else "-1"
-            if (yield from self._count_one(encode_key(arg[0]), sign)):
-                return
+        is_one = type(arg) in (list, tuple) and len(arg) == 1 and not kwargs  # nearly always
+        sign = "1" if how == "update" else "-1"
+        if is_one and (yield from self._count_one(encode_key(arg[0]), sign)):
+            return
         operands = yield from self._operands(arg, kwargs)
         deltas = _deltas(how, operands)
         texts, are_short = _texts(deltas), _are_short(deltas)
-        if are_short and len(texts) == 2 and (yield from self._count_one(*texts)):
+        if are_short and len(texts) == 2 and not is_one and (yield from self._count_one(*texts)):
             return
         for start in range(0, len(texts), PART):
             part = texts[start : start + PART]

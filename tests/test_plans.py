@@ -695,13 +695,16 @@ def test_what_the_server_cannot_add_is_added_by_python_and_exchanged(a_counter):
     assert write.args[-6:] == (b'"a"', b"0.5", "1.5", b'"b"', "", "2")
 
 
+@pytest.mark.parametrize("one", ["a", ["a"], ("a",), {"a": 1}], ids=repr)
 @pytest.mark.parametrize("answer", ["hash value is not an integer", "increment would overflow"])
-def test_one_count_is_added_by_one_command_if_redis_can_add_it(a_counter, answer):
-    value, (step,) = perform(CounterPlans.update(a_counter, "a"), 1)
-    assert (value, step.args) == (None, ("HINCRBY", "k", b'"a"', "1"))
+def test_one_count_is_added_by_one_command_if_redis_can_add_it(a_counter, answer, one):
+    value, (step,) = perform(CounterPlans.update(a_counter, one), 1)
+    command, key, text, delta = step.args
+    assert (value, command, key, delta) == (None, "HINCRBY", "k", "1")
+    assert text in (b'"a"', '"a"')
     assert not step.repeatable
 
-    plan = CounterPlans.update(a_counter, "a")
+    plan = CounterPlans.update(a_counter, one)
     _, steps = perform(plan, ResponseError(answer), 0, [b"2.5"], 1)
 
     assert [step.args[0] for step in steps] == ["HINCRBY", "EVALSHA", "HMGET", "EVALSHA"]
