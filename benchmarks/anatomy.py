@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from benchmarks.ways.limit import Line
 from pottery import RedisDict, RedisSet
 from pottery._json import decode, encode
+from pottery._leases import lease_blocking, standing_lease
 from pottery._plan import Op
 from pottery._wire import pack
 
@@ -61,7 +62,7 @@ def parts(redis: Redis, call: Call) -> dict[str, float]:
         plan=partial(rehearse, call.plan, reply),
         codec=partial(code, call, reply),
         pack=partial(pack, connection, op.args),
-        lease=lambda: pool.release(pool.get_connection()),
+        lease=partial(lease, pool),
         line=partial(ask, line, command),
     )
     pool.release(connection)
@@ -76,6 +77,16 @@ def parts(redis: Redis, call: Call) -> dict[str, float]:
         "server": server,
     }
     return told | {"sending, receiving": took["whole"] - sum(told.values()), "all": took["whole"]}
+
+
+def lease(pool: Any) -> None:
+    """Lease a connection and give it back as pottery does."""
+    standing = standing_lease(pool)
+    connection = lease_blocking(pool, standing)
+    if connection is standing.connection:
+        standing.lock.release()
+    else:
+        pool.release(connection)
 
 
 def rehearse(make: Callable[[], Any], reply: Any) -> Any:

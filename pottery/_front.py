@@ -2,8 +2,8 @@
 
 The rules of this module, the most intricate one along with those for polls:
 
-1.  Only this module, _event_loop.py and _poll_*.py know whether we block or await. Only they use
-    threads, sockets and sleep, apart from a lock in _together.py.
+1.  Only this module, _leases.py, _event_loop.py and _poll_*.py know whether we block or await. Only
+    they use threads, sockets and sleep, apart from a lock in _together.py.
 2.  A step is sent over a connection leased from the client's own pool, by the pool's public
     methods. So the whole configuration of the client stays in force (credentials, TLS, protocol,
     health checks, timeouts, retries of connecting).
@@ -60,20 +60,20 @@ from redis.exceptions import (
 from pottery._advice import explained, refuse_syntax, wrong_client
 from pottery._clients import default_client
 from pottery._cluster import Route, done, drop_idle, is_cluster, learn, nodes_of, ready, server_of
-from pottery._event_loop import (
-    cancellations,
-    deliver_cancellation,
-    has_ended,
-    move_to_this_loop,
-    wake_another,
-    write_to,
+from pottery._event_loop import move_to_this_loop, write_to
+from pottery._leases import (
+    lease_awaiting,
+    lease_blocking,
+    release_again,
+    release_awaiting,
+    standing_lease,
 )
 from pottery._plan import Elsewhere, Op
 from pottery._poll import Poll
 from pottery._poll_awaiting import poll_awaiting
 from pottery._poll_blocking import poll_blocking
 from pottery._temporary import ABANDONED, sweeping
-from pottery._wire import FAILURES, close_idle, hang_up, hang_up_idle, pack
+from pottery._wire import FAILURES, hang_up, pack
 from pottery.exceptions import OutcomeUnknown
 
 if TYPE_CHECKING:
@@ -99,9 +99,6 @@ _PIPELINES = (Pipeline, AsyncPipeline, ClusterPipeline)
 # Seconds before each further attempt, None after the last. Every attempt connects first, as
 # patiently as the client is configured to.
 _PAUSES = (0.0, 0.02, 0.1, 0.5, 1.0, None)
-# Before redis-py 5.3, a pool must be told the name of the command; since then, it must not be.
-_VERSION = tuple(int(part) for part in redis.__version__.split(".")[:2])
-_LEASE = ("_",) if _VERSION < (5, 3) else ()
 
 
 def _is_over(steps: Any) -> bool:
@@ -275,10 +272,11 @@ class Sync(Front):
         client = self.redis if op.client is None else op.client
         if is_cluster(client):
             return self._send_around(client, op)
-        in_doubt = False
+        pool, in_doubt = client.connection_pool, False
+        standing = standing_lease(pool)
         for pause in _PAUSES:
             try:
-                connection = self._lease(client.connection_pool)
+                connection = lease_blocking(pool, standing)
             except FAILURES as error:
                 raise self._failure(op, error, in_doubt=in_doubt)  # noqa: B904 - as below
             try:
@@ -293,12 +291,15 @@ class Sync(Front):
             except BaseException:
                 connection.disconnect()
                 raise
-            finally:
-                try:  # not in a function: an interrupt may come as one is entered
-                    client.connection_pool.release(connection)
-                except BaseException:
-                    self._release_again(client.connection_pool, connection)
-                    raise
+            finally:  # not in a function: an interrupt may come as one is entered
+                if connection is standing.connection:
+                    standing.lock.release()
+                else:
+                    try:
+                        pool.release(connection)
+                    except BaseException:
+                        release_again(pool, connection)
+                        raise
             sleep(pause)
         raise AssertionError  # pragma: no cover - the last pause is None
 
@@ -336,7 +337,8 @@ class Sync(Front):
 
     def _exchange(self, route: Route, op: Op[Any]) -> Any:
         pool = route.pool()
-        connection = self._lease(pool)
+        standing = standing_lease(pool)
+        connection = lease_blocking(pool, standing)
         try:
             if route.asks:
                 connection.send_packed_command(pack(connection, ("ASKING",)), check_health=False)
@@ -348,12 +350,15 @@ class Sync(Front):
         except BaseException:
             connection.disconnect()
             raise
-        finally:
-            try:
-                pool.release(connection)
-            except BaseException:
-                self._release_again(pool, connection)
-                raise
+        finally:  # as above
+            if connection is standing.connection:
+                standing.lock.release()
+            else:
+                try:
+                    pool.release(connection)
+                except BaseException:
+                    release_again(pool, connection)
+                    raise
 
     @staticmethod
     def _vote(poll: Poll) -> list[Any]:
@@ -369,31 +374,6 @@ class Sync(Front):
             with suppress(Exception):
                 learn(client, votes[0])
         return votes
-
-    @staticmethod
-    def _lease(pool: Any) -> Any:
-        try:
-            connection = pool.get_connection(*_LEASE)
-        except RedisError:
-            raise
-        except BaseException:
-            # Maybe interrupted in its handshake, and back among the idle connections.
-            close_idle(pool)
-            raise
-        try:
-            connection.check_health()
-        except BaseException:
-            connection.disconnect()
-            pool.release(connection)
-            raise
-        return connection
-
-    @staticmethod
-    def _release_again(pool: Any, connection: Any) -> None:
-        # Most likely, the first release was interrupted before it began. A second one does no harm,
-        # except to a pool that blocks: it would lend the connection to two callers.
-        if not isinstance(pool, redis.BlockingConnectionPool):
-            pool.release(connection)
 
     def _walk(self, page: Page[T], start: object) -> Iterator[T]:
         """Yield the items page by page; a page is read when it is needed."""
@@ -495,10 +475,11 @@ class Async(Front):
         client = self.redis if op.client is None else op.client
         if is_cluster(client):
             return await self._send_around(client, op)
-        in_doubt = False
+        pool, in_doubt = client.connection_pool, False
+        standing = standing_lease(pool)
         for pause in _PAUSES:
             try:
-                connection = await self._lease(client.connection_pool)
+                connection = await lease_awaiting(pool, standing)
             except FAILURES as error:
                 raise self._failure(op, error, in_doubt=in_doubt)  # noqa: B904 - as below
             try:
@@ -514,7 +495,10 @@ class Async(Front):
                 await hang_up(connection)
                 raise
             finally:
-                await self._release(client.connection_pool, connection)
+                if connection is standing.connection:
+                    standing.lock.release()
+                else:
+                    await release_awaiting(pool, connection)
             await asyncio.sleep(pause)
         raise AssertionError  # pragma: no cover - the last pause is None
 
@@ -550,7 +534,8 @@ class Async(Front):
 
     async def _exchange(self, route: Route, op: Op[Any]) -> Any:
         pool = route.pool()
-        connection = await self._lease(pool)
+        standing = standing_lease(pool)
+        connection = await lease_awaiting(pool, standing)
         try:
             if route.asks:
                 await write_to(connection, pack(connection, ("ASKING",)))
@@ -563,7 +548,10 @@ class Async(Front):
             await hang_up(connection)
             raise
         finally:
-            await self._release(pool, connection)
+            if connection is standing.connection:
+                standing.lock.release()
+            else:
+                await release_awaiting(pool, connection)
 
     @staticmethod
     async def _vote(poll: Poll) -> list[Any]:
@@ -581,39 +569,6 @@ class Async(Front):
             with suppress(Exception):
                 await done(learn(client, votes[0]))
         return votes
-
-    @staticmethod
-    async def _lease(pool: Any) -> Any:
-        move_to_this_loop(pool)
-        before = cancellations()
-        try:
-            connection = await pool.get_connection(*_LEASE)
-        except BaseException as error:
-            if not isinstance(error, RedisError):
-                await hang_up_idle(pool)
-            await wake_another(pool)
-            raise
-        try:
-            if has_ended(connection):
-                await hang_up(connection)
-                await connection.connect()
-            deliver_cancellation(before)
-            await connection.check_health()
-        except BaseException:
-            await hang_up(connection)
-            await pool.release(connection)
-            raise
-        return connection
-
-    @staticmethod
-    async def _release(pool: Any, connection: Any) -> None:
-        try:
-            await pool.release(connection)
-        except asyncio.CancelledError:
-            if not isinstance(pool, redis.asyncio.BlockingConnectionPool):
-                with suppress(KeyError):  # if it was released after all
-                    await pool.release(connection)
-            raise
 
     async def _walk(self, page: Page[T], start: object) -> AsyncIterator[T]:
         """Yield the items page by page; a page is read when it is needed."""

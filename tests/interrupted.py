@@ -18,12 +18,12 @@ from operations import OPERATIONS
 from redis import ConnectionPool, Redis
 from verdict import FAILURES, LEAK, Interrupt, Stage
 
-from pottery._front import Sync
+from pottery._leases import _lease, lease_blocking
 
 ROUNDS = 12
 # Seconds; what takes less than this asks nobody.
 SHORTEST = 0.00004
-LEASES = {Sync._lease.__code__, ConnectionPool.get_connection.__code__}
+LEASES = {one.__code__ for one in (lease_blocking, _lease, ConnectionPool.get_connection)}
 
 
 def interrupt(_, frame):

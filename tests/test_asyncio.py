@@ -37,7 +37,7 @@ from pottery import (
     RedisList,
     RedisSet,
 )
-from pottery._front import _LEASE
+from pottery._leases import FOR_COMMAND
 from pottery.testing import RedisServer
 
 TWINS = {
@@ -465,7 +465,7 @@ def test_waiter_that_is_cancelled_when_its_turn_comes_leaves_it_to_the_next(serv
             server.url, max_connections=1, timeout=None
         )
         numbers = AIORedisList(redis=asynchronous.Redis(connection_pool=pool), key="l")
-        connection = await pool.get_connection(*_LEASE)
+        connection = await pool.get_connection(*FOR_COMMAND)
         first, second = (asyncio.create_task(numbers.size()) for _ in range(2))
         for _ in range(10):
             await asyncio.sleep(0)
@@ -482,7 +482,7 @@ def test_cancelled_call_breaks_no_connection_of_another(run):
     async def body(client):
         numbers = AIORedisList(redis=client, key="l")
         for turns in range(8):
-            connection = await client.connection_pool.get_connection(*_LEASE)
+            connection = await client.connection_pool.get_connection(*FOR_COMMAND)
             victim = asyncio.create_task(numbers.append("a"))
             await asyncio.sleep(0)  # it opens a connection, as there is no idle one
             await client.connection_pool.release(connection)

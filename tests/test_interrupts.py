@@ -19,7 +19,8 @@ from redis.exceptions import ReadOnlyError
 from redis.sentinel import Sentinel
 
 from pottery import AIORedisSet, DecodeError, KeyExistsError, OutcomeUnknown, RedisSet
-from pottery._front import _LEASE, _may_be_sent_again
+from pottery._front import _may_be_sent_again
+from pottery._leases import FOR_COMMAND
 from pottery._plan import Op, nothing, same
 from pottery._temporary import ABANDONED, _in_use_at, sweeping, unlink_briefly
 from pottery.testing import RedisServer, SentinelServer
@@ -103,7 +104,7 @@ def test_interrupt_closes_no_connection_of_another_thread_in_a_pool_that_blocks(
 
     pool = BlockingConnectionPool.from_url(server.url, connection_class=Watched, max_connections=3)
     members = RedisSet("ab", redis=Redis(connection_pool=pool), key="s")
-    of_another = pool.get_connection(*_LEASE)
+    of_another = pool.get_connection(*FOR_COMMAND)
     lent.clear()
     Stopping.step = "connect"
     with pytest.raises(Stop):
@@ -240,11 +241,11 @@ def test_interrupt_at_the_end_of_a_release_does_not_lend_a_connection_twice(serv
 
     pool = Pool.from_url(server.url, max_connections=3)
     members = RedisSet(redis=Redis(connection_pool=pool), key="s")
-    held = [pool.get_connection(*_LEASE), pool.get_connection(*_LEASE)]
+    held = [pool.get_connection(*FOR_COMMAND), pool.get_connection(*FOR_COMMAND)]
     Pool.is_interrupted = True
     with pytest.raises(Stop):
         len(members)
-    assert pool.get_connection(*_LEASE) not in held
+    assert pool.get_connection(*FOR_COMMAND) not in held
     pool.disconnect()
 
 

@@ -36,7 +36,7 @@ TIERS = [
     },
     {"_call_key", "_cluster", "_poll", "testing._server"},
     {"_clients", "_lines", "_plan", "testing._cluster", "testing._sentinel"},
-    {"_poll_awaiting", "_poll_blocking", "_script", "_temporary", "_together"},
+    {"_leases", "_poll_awaiting", "_poll_blocking", "_script", "_temporary", "_together"},
     {"_front"},
     {"_caller", "_quorum"},
     {"_holding", "base", "nextid"},
@@ -54,8 +54,15 @@ TIERS = [
 ]
 # Only fronts and polls know threads, event loops, sockets and sleep; a look at a clock is no wait.
 WAITING = {"asyncio", "threading", "socket", "select", "concurrent", "multiprocessing"}
-MAY_WAIT = {"_event_loop", "_front", "_poll_awaiting", "_poll_blocking", "_together"} | {
-    f"testing.{name}" for name in ("_proxy", "_server")
+MAY_WAIT = {
+    "_event_loop",
+    "_front",
+    "_leases",
+    "_poll_awaiting",
+    "_poll_blocking",
+    "_together",
+    "testing._proxy",
+    "testing._server",
 }
 
 

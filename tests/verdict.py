@@ -47,6 +47,7 @@ from pottery import (
     RedisSet,
     RedisSimpleQueue,
 )
+from pottery._leases import standing_lease
 from pottery._views import RedisDictItems, RedisDictKeys, RedisDictValues
 from pottery.base import Base
 from pottery.exceptions import PrimitiveError
@@ -183,7 +184,8 @@ class Stage:
         """Return what is wrong with the client afterwards, '' if nothing."""
         if self.answers(operation) != [*PROBES]:
             return "got a reply that belongs to another"
-        lent = len(self.client(operation).connection_pool._in_use_connections)
+        pool = self.client(operation).connection_pool
+        lent = len(pool._in_use_connections) - (standing_lease(pool).connection is not None)
         self.lent, before = lent, self.lent
         if lent > before:
             return LEAK

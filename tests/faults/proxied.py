@@ -26,8 +26,7 @@ def opened(server, database=0, **options):
     """Lend a stage whose clients go through a proxy."""
     with ExitStack() as stack:
         proxy = stack.enter_context(FaultyProxy(server.url))
-        # Of few connections, so that it is noticed if any are not given back.
-        options = {"db": database, "max_connections": 2, **options}
+        options = {"db": database, **options}
         blocking = stack.enter_context(proxy.client(**options, retry=Retry(NoBackoff(), 1)))
         retry = AsyncRetry(NoBackoff(), 1)
         awaiting = asynchronous.Redis.from_url(proxy.url, **options, retry=retry)

@@ -36,7 +36,7 @@ def test_interrupted_operations_keep_what_they_promise(server, redis):
 @pytest.fixture(scope="module")
 def stage(server):
     loop = Loop()
-    awaiting = asynchronous.Redis.from_url(server.url, max_connections=2)
+    awaiting = asynchronous.Redis.from_url(server.url)
     with server.client() as seer:
         yield Stage(loop, seer, None, awaiting)
         seer.flushdb()

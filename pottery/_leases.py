@@ -1,0 +1,217 @@
+"""Leases: connections taken from the pools of clients, by the pools' public methods.
+
+To lend a connection and to take it back costs redis-py more time than all else that a client does
+for a command. So one connection of each pool stays leased from command to command: it has a
+*standing lease*. Whoever finds it in use leases another one for the time of the command, as does
+everybody at a pool that is not made for this: one that makes callers wait, that is small, or that
+wants to see every connection again (to authenticate it anew, or since its server may have changed).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from contextlib import suppress
+from threading import Lock
+from typing import Any
+
+import redis
+import redis.asyncio
+from redis.exceptions import RedisError
+
+from pottery._event_loop import (
+    cancellations,
+    deliver_cancellation,
+    has_ended,
+    move_to_this_loop,
+    wake_another,
+)
+from pottery._wire import FAILURES, close_idle, hang_up, hang_up_idle, is_quiet
+
+_VERSION = tuple(int(part) for part in redis.__version__.split(".")[:2])
+# Before redis-py 5.3, a pool must be told the name of the command; since then, it must not be.
+FOR_COMMAND = ("_",) if _VERSION < (5, 3) else ()
+# Not their subclasses, such as Sentinel's. Before redis-py 8, pools were faster, and connections
+# did not tell whether they are connected.
+_KINDS = (redis.ConnectionPool, redis.asyncio.ConnectionPool) if _VERSION >= (8, 0) else ()
+# Of fewer connections than this, others may need every one.
+_MANY = 100
+_ATTRIBUTE = "_standing_lease_of_pottery"
+
+
+class StandingLease:
+    """One connection of a pool, or None yet, for the use of whoever holds `lock`."""
+
+    __slots__ = ("connection", "lock", "place")
+
+    def __init__(self) -> None:
+        self.connection: Any = None
+        self.lock = Lock()
+        self.place: Any = None  # the process or event loop that the connection belongs to
+
+
+# The lease of pools that have none: nobody ever gets hold of it.
+_NEVER = StandingLease()
+_NEVER.lock.acquire()
+
+
+def standing_lease(pool: Any) -> StandingLease:
+    """Return the standing lease of *pool*."""
+    # On the pool itself: connections may refer to their pool, so that an entry of a weak dictionary
+    # would keep both of them alive.
+    lease: StandingLease | None = getattr(pool, _ATTRIBUTE, None)
+    if lease is None:
+        new = StandingLease() if _may_stand(pool) else _NEVER
+        return new if new is _NEVER else vars(pool).setdefault(_ATTRIBUTE, new)
+    return lease
+
+
+def _may_stand(pool: Any) -> bool:
+    return (
+        type(pool) in _KINDS
+        and pool.max_connections >= _MANY
+        and getattr(pool, "cache", None) is None
+        and not pool.connection_kwargs.get("credential_provider")
+    )
+
+
+def lease_blocking(pool: Any, standing: StandingLease) -> Any:
+    """Return a connection that is ready for a command: that of *standing*, or another of *pool*.
+
+    Afterwards the lock of *standing* must be released, or the other one given back.
+    """
+    if not standing.lock.acquire(False):
+        return _lease(pool)
+    try:
+        if standing.place != os.getpid():  # it belongs to a parent process
+            standing.connection, standing.place = None, os.getpid()
+        if standing.connection and not _is_ready(standing.connection):
+            connection, standing.connection = standing.connection, None
+            connection.disconnect()
+            pool.release(connection)
+        if not standing.connection:
+            standing.connection = _lease(pool)
+    except BaseException:
+        standing.lock.release()
+        raise
+    return standing.connection
+
+
+def _is_ready(connection: Any) -> bool:
+    """Make sure of what a pool makes sure of, too, before it lends a connection."""
+    try:
+        if not connection.is_connected or connection.should_reconnect() or connection.can_read():
+            return False
+        connection.check_health()
+    except FAILURES:
+        return False
+    except BaseException:
+        connection.disconnect()
+        raise
+    return True
+
+
+def _lease(pool: Any) -> Any:
+    try:
+        connection = pool.get_connection(*FOR_COMMAND)
+    except RedisError:
+        raise
+    except BaseException:
+        # Maybe interrupted in its handshake, and back among the idle connections.
+        close_idle(pool)
+        raise
+    try:
+        connection.check_health()
+    except BaseException:
+        connection.disconnect()
+        pool.release(connection)
+        raise
+    return connection
+
+
+def release_again(pool: Any, connection: Any) -> None:
+    """Give a connection back after an interrupt of doing so."""
+    # Most likely, the first release was interrupted before it began. A second one does no harm,
+    # except to a pool that blocks: it would lend the connection to two callers.
+    if not isinstance(pool, redis.BlockingConnectionPool):
+        pool.release(connection)
+
+
+async def lease_awaiting(pool: Any, standing: StandingLease) -> Any:
+    """Return a connection as `lease_blocking` does."""
+    move_to_this_loop(pool)
+    if not _is_held_here(standing):
+        return await _lease_awaiting(pool)
+    try:
+        if standing.connection and not await _is_ready_awaiting(standing.connection):
+            connection, standing.connection = standing.connection, None
+            await hang_up(connection)
+            with suppress(KeyError):  # if the pool was reset meanwhile
+                await pool.release(connection)
+        if not standing.connection:
+            standing.connection = await _lease_awaiting(pool)
+    except BaseException:
+        standing.lock.release()
+        raise
+    return standing.connection
+
+
+def _is_held_here(standing: StandingLease) -> bool:
+    """Return whether we got hold of a standing lease for this event loop."""
+    if not standing.lock.acquire(False):
+        return False
+    loop = asyncio.get_running_loop()
+    if standing.place is not loop:
+        if standing.place and standing.place.is_running():
+            standing.lock.release()
+            return False
+        standing.connection, standing.place = None, loop
+    return True
+
+
+async def _is_ready_awaiting(connection: Any) -> bool:
+    if not connection.is_connected or connection.should_reconnect():
+        return False
+    if not await is_quiet(connection):
+        return False
+    try:
+        await connection.check_health()
+    except FAILURES:
+        return False
+    except BaseException:
+        await hang_up(connection)
+        raise
+    return True
+
+
+async def _lease_awaiting(pool: Any) -> Any:
+    before = cancellations()
+    try:
+        connection = await pool.get_connection(*FOR_COMMAND)
+    except BaseException as error:
+        if not isinstance(error, RedisError):
+            await hang_up_idle(pool)
+        await wake_another(pool)
+        raise
+    try:
+        if has_ended(connection):
+            await hang_up(connection)
+            await connection.connect()
+        deliver_cancellation(before)
+        await connection.check_health()
+    except BaseException:
+        await hang_up(connection)
+        await pool.release(connection)
+        raise
+    return connection
+
+
+async def release_awaiting(pool: Any, connection: Any) -> None:
+    """Give a connection back to *pool*, even if the task is cancelled meanwhile."""
+    try:
+        await pool.release(connection)
+    except asyncio.CancelledError:
+        if not isinstance(pool, redis.asyncio.BlockingConnectionPool):
+            with suppress(KeyError):  # if it was released after all
+                await pool.release(connection)
+        raise

@@ -1,0 +1,273 @@
+"""Which connections stay leased from command to command, and when they do not."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import os
+import threading
+import weakref
+
+import pytest
+import redis as redis_py
+from clients import forked
+from redis import asyncio as asynchronous
+from redis.credentials import UsernamePasswordCredentialProvider
+
+from pottery import AIORedisList, AIORedisSet, RedisList, RedisSet
+from pottery._leases import _KINDS, FOR_COMMAND, standing_lease
+
+pytestmark = pytest.mark.skipif(not _KINDS, reason="with this redis-py, no connection stays leased")
+
+
+class Blocking:
+    """What is asked of clients, by blocking."""
+
+    pools = redis_py
+
+    def __init__(self, server):
+        self.server = server
+
+    def run(self, result):
+        return result
+
+    def client(self, kind="ConnectionPool", **options):
+        pool = getattr(self.pools, kind).from_url(self.server.url, **options)
+        return self.pools.Redis(connection_pool=pool)
+
+    def list(self, client):
+        return RedisList(redis=client, key="l")
+
+    def append(self, items, item):
+        self.run(items.append(item))
+
+    def close(self, client):
+        client.connection_pool.disconnect()
+
+
+class Awaiting(Blocking):
+    """The same, by awaiting in an event loop."""
+
+    pools = asynchronous
+
+    def __init__(self, server):
+        super().__init__(server)
+        self.loop = asyncio.new_event_loop()
+
+    def run(self, awaitable):
+        return self.loop.run_until_complete(awaitable)
+
+    def list(self, client):
+        return AIORedisList(redis=client, key="l")
+
+    def close(self, client):
+        self.run(client.connection_pool.disconnect())
+
+
+@pytest.fixture(params=[Blocking, Awaiting])
+def colour(request, server, redis):
+    colour = request.param(server)
+    yield colour
+    if isinstance(colour, Awaiting):
+        colour.loop.close()
+
+
+@pytest.fixture
+def client(colour):
+    client = colour.client()
+    yield client
+    colour.close(client)
+
+
+def leased(client):
+    return len(client.connection_pool._in_use_connections)
+
+
+def standing(client):
+    return standing_lease(client.connection_pool).connection
+
+
+def test_one_connection_stays_leased(colour, client):
+    items = colour.list(client)
+    colour.append(items, 1)
+    connection = standing(client)
+    colour.append(items, 2)
+    assert standing(client) is connection
+    assert leased(client) == 1
+    assert not client.connection_pool._available_connections
+
+
+def few(colour):
+    return colour.client(max_connections=99)
+
+
+def waiting(colour):
+    return colour.client("BlockingConnectionPool", max_connections=200)
+
+
+def authenticating(colour):
+    return colour.client(credential_provider=UsernamePasswordCredentialProvider("default"))
+
+
+def of_somebody(colour):
+    class Pool(colour.pools.ConnectionPool):
+        pass
+
+    return colour.pools.Redis(connection_pool=Pool.from_url(colour.server.url))
+
+
+@pytest.mark.parametrize("make", [few, waiting, authenticating, of_somebody])
+def test_no_connection_stays_leased_from_a_pool_that_needs_each(colour, make):
+    client = make(colour)
+    try:
+        colour.append(colour.list(client), 1)
+        colour.append(colour.list(client), 2)
+        assert standing(client) is None
+    finally:
+        colour.close(client)
+
+
+def test_connection_that_the_server_closed_is_replaced_before_anything_is_sent(
+    colour, client, redis
+):
+    items = colour.list(client)
+    for number in range(3):
+        colour.append(items, number)
+        redis.execute_command("CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes")
+        # So that the event loop learns of it.
+        colour.run(asyncio.sleep(0.01) if isinstance(colour, Awaiting) else None)
+    assert redis.llen("l") == 3
+    assert leased(client) == 1
+
+
+def test_client_that_was_closed_is_opened_again(colour, client, redis):
+    items = colour.list(client)
+    colour.append(items, 1)
+    connection = standing(client)
+    colour.close(client)
+    assert not connection.is_connected
+    colour.append(items, 2)
+    assert redis.llen("l") == 2
+    assert leased(client) == 1
+
+
+def test_pool_that_was_reset_is_no_problem(colour, client, redis):
+    items = colour.list(client)
+    for number in range(3):
+        colour.append(items, number)
+        standing(client).mark_for_reconnect()
+        client.connection_pool.reset()
+    colour.append(items, 3)
+    assert redis.llen("l") == 4
+    assert leased(client) == 1
+
+
+def test_connection_that_shall_be_opened_anew_is(colour, client, redis):
+    items = colour.list(client)
+    colour.append(items, 1)
+    before = {one["id"] for one in redis.client_list()}
+    standing(client).mark_for_reconnect()
+    colour.append(items, 2)
+    assert not standing(client).should_reconnect()
+    after = {one["id"] for one in redis.client_list()}
+    assert len(before - after) == len(after - before) == 1
+
+
+def test_health_of_a_connection_that_stays_leased_is_checked(colour, redis):
+    client = colour.client(health_check_interval=0.01)
+    try:
+        items = colour.list(client)
+        colour.append(items, 1)
+        redis.config_resetstat()
+        colour.run(
+            asyncio.sleep(0.05) if isinstance(colour, Awaiting) else threading.Event().wait(0.05)
+        )
+        colour.append(items, 2)
+        assert redis.info("commandstats")["cmdstat_ping"]["calls"] == 1
+    finally:
+        colour.close(client)
+
+
+def test_others_can_have_all_other_connections_of_a_pool(colour):
+    client = colour.client(max_connections=100)
+    pool = client.connection_pool
+    try:
+        items = colour.list(client)
+        colour.append(items, 1)
+        held = [colour.run(pool.get_connection(*FOR_COMMAND)) for _ in range(99)]
+        colour.append(items, 2)
+        for connection in held:
+            colour.run(pool.release(connection))
+    finally:
+        colour.close(client)
+
+
+def test_pool_goes_away_with_its_client(colour):
+    client = colour.client()
+    colour.append(colour.list(client), 1)
+    pool = weakref.ref(client.connection_pool)
+    colour.close(client)
+    del client
+    gc.collect()
+    assert pool() is None
+
+
+def test_of_many_threads_one_connection_stays_leased(server, redis):
+    with server.client() as client:
+        items = RedisList(redis=client, key="l")
+
+        def append():
+            for number in range(300):
+                items.append(number)
+
+        threads = [threading.Thread(target=append) for _ in range(8)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert len(items) == 2400
+        assert leased(client) == 1
+
+
+def test_of_many_tasks_one_connection_stays_leased(server, redis):
+    async def main():
+        async with asynchronous.Redis.from_url(server.url) as client:
+            items = AIORedisList(redis=client, key="l")
+            await asyncio.gather(*(items.append(number) for number in range(50)))
+            await asyncio.gather(*(items.append(number) for number in range(50)))
+            assert leased(client) == 1
+
+    asyncio.run(main())
+    assert redis.llen("l") == 100
+
+
+def test_next_event_loop_has_a_connection_of_its_own(server, redis):
+    client = asynchronous.Redis.from_url(server.url)
+    members = AIORedisSet(redis=client, key="s")
+
+    async def main(number):
+        await members.add(number)
+        assert leased(client) == 1
+        await standing(client).disconnect()
+        return standing(client)
+
+    assert len({asyncio.run(main(number)) for number in range(3)}) == 3
+    assert redis.scard("s") == 3
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+def test_forked_child_has_a_connection_of_its_own(server, redis):
+    with server.client() as client:
+        members = RedisSet(redis=client, key="s")
+        members.add("parent")
+        of_parent = standing(client)
+
+        def child():
+            members.add("child")
+            assert standing(client) is not of_parent
+            assert members.to_set() == {"parent", "child"}
+
+        with forked(child):
+            pass
+        assert standing(client) is of_parent
+        assert members.to_set() == {"parent", "child"}
