@@ -13,7 +13,7 @@ import asyncio
 import os
 from contextlib import suppress
 from threading import Lock
-from typing import Any
+from typing import Any, cast
 
 import redis
 import redis.asyncio
@@ -60,10 +60,10 @@ def standing_lease(pool: Any) -> StandingLease:
     # On the pool itself: connections may refer to their pool, so that an entry of a weak dictionary
     # would keep both of them alive.
     lease: StandingLease | None = getattr(pool, _ATTRIBUTE, None)
-    if lease is None:
-        new = StandingLease() if _may_stand(pool) else _NEVER
-        return new if new is _NEVER else vars(pool).setdefault(_ATTRIBUTE, new)
-    return lease
+    if lease is None and _may_stand(pool):
+        of_pool = cast("dict[str, StandingLease]", vars(pool))
+        lease = of_pool.setdefault(_ATTRIBUTE, StandingLease())  # whichever thread comes first
+    return lease or _NEVER
 
 
 def _may_stand(pool: Any) -> bool:
