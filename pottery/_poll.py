@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     import asyncio
     from collections.abc import Callable, Generator, Iterable, Sequence
 
+    from pottery._lines import Store
     from pottery._wire import Argument
 
 # Seconds, at least, to open a line for a poll that insists: nobody waits for that.
@@ -51,12 +52,12 @@ class Poll:
     """One command to all of *clients* at once; gives their votes in the same order.
 
     A vote is the reply, or the error that came instead of it; the command is not sent again. The
-    poll is over when all have answered, when *enough* finds that the votes so far decide it, or
-    after *seconds*. With *keep*, the lines of servers that have not answered are kept in `lines`,
-    for a later poll that is sent *behind* this one. Without *args*, that later poll sends nothing,
-    and only waits for the replies that are still missing. With *insist*, for commands that may run
-    twice, the command is sent once more to servers whose line broke, and also to those whose line
-    opens only after the poll is over, although nobody reads these replies.
+    poll is over when all have answered, when *enough* finds that the votes so far, at least half of
+    them, decide it, or after *seconds*. With *keep*, the lines of servers that have not answered
+    are kept in `lines`, for a later poll that is sent *behind* this one. Without *args*, that later
+    poll sends nothing, and only waits for the replies that are still missing. With *insist*, for
+    commands that may run twice, the command is sent once more to servers whose line broke, and also
+    to those whose line opens only after the poll is over, although nobody reads these replies.
     """
 
     __slots__ = (
@@ -107,10 +108,11 @@ class Poll:
 class Line:
     """A connection outside any pool, and how many of its replies are still to come."""
 
-    __slots__ = ("connection", "free_since", "minder", "unread")
+    __slots__ = ("connection", "free_since", "minder", "store", "unread")
 
-    def __init__(self, connection: Any) -> None:
+    def __init__(self, connection: Any, store: Store) -> None:
         self.connection = connection
+        self.store = store
         self.unread = 0
         self.free_since = 0.0
         self.minder: asyncio.Task[None] | None = None
@@ -138,11 +140,15 @@ class Counting:
         self.until = self.began + poll.seconds
         self.votes: list[Any] = [Unanswered()] * len(poll.clients)
         self.lines: dict[Any, Line] = {}
+        self.counted = 0
         self.is_decided = False
 
     def count(self, client: Any, vote: Any) -> None:
         self.votes[self.poll.clients.index(client)] = vote
-        if self.poll.enough and not self.is_decided and self.poll.enough(self.votes):
+        self.counted += 1
+        enough = None if self.is_decided else self.poll.enough
+        # Fewer than half of the votes decide nothing.
+        if enough and 2 * self.counted >= len(self.votes) and enough(self.votes):
             self.is_decided = True
             now = monotonic()
             self.until = min(self.until, now + max(now - self.began, _LAST_LOOK))

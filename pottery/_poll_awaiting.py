@@ -137,7 +137,7 @@ class _Awaiting(Counting):
     async def insist(self, client: Any) -> None:
         if self.poll.insist:
             store = await _loop_store(client)
-            store.hold(asyncio.create_task(_tell(client, self.poll, store)))
+            store.hold(asyncio.create_task(_tell(client, self.poll)))
 
     async def send(self, client: Any, line: Line) -> None:
         self.lines[client] = line
@@ -173,11 +173,11 @@ class _Awaiting(Counting):
         finally:  # even if cancelled again; nothing here has to wait
             for client, line in self.lines.items():
                 if not line.unread:
-                    await _put_back_awaiting(await _loop_store(client), line)
+                    await _put_back_awaiting(line)
                 elif self.poll.keep:
                     await _keep(client, line, self.poll)
                 else:
-                    for one in (await _loop_store(client)).give_up(line, self.poll):
+                    for one in line.store.give_up(line, self.poll):
                         await hang_up(one.connection)
 
 
@@ -235,11 +235,11 @@ async def _dial_awaiting(client: Any, poll: Poll, store: _Store) -> None:
         if isinstance(error, Exception):
             store.fail(began, poll.dialling_seconds, error)
         raise error from None
-    store.put_back(Line(connection))
+    store.put_back(Line(connection, store))
 
 
-async def _put_back_awaiting(store: _Store, line: Line) -> None:
-    if not store.put_back(line):
+async def _put_back_awaiting(line: Line) -> None:
+    if not line.store.put_back(line):
         await hang_up(line.connection)
 
 
@@ -264,7 +264,7 @@ async def _mind(client: Any, line: Line, keeper: ref[Poll], forgotten: asyncio.E
             await hang_up(line.connection)
 
 
-async def _tell(client: Any, poll: Poll, store: _Store) -> None:
+async def _tell(client: Any, poll: Poll) -> None:
     """Send the command though nobody wants its reply."""
     with suppress(*FAILURES, asyncio.TimeoutError):
         line = await _line(client, poll)
@@ -278,4 +278,4 @@ async def _tell(client: Any, poll: Poll, store: _Store) -> None:
             if not isinstance(error, ResponseError):
                 await hang_up(line.connection)
                 raise
-        await _put_back_awaiting(store, line)
+        await _put_back_awaiting(line)

@@ -58,22 +58,41 @@ def _store(client: Any) -> _Store:
     return store
 
 
-def _readable(sockets: dict[Any, Any], seconds: float) -> list[Any]:
-    """Return the names of the sockets that become readable within *seconds*."""
-    names = {socket.fileno(): name for name, socket in sockets.items()}
-    if not hasattr(select, "poll"):  # pragma: no cover - Windows
-        return [names[number] for number in select.select(list(names), (), (), seconds)[0]]
-    poll = select.poll()
-    for number in names:
-        poll.register(number, select.POLLIN)
-    # Rounded up: otherwise the last millisecond would be spent in a busy loop.
-    return [names[number] for number, _ in poll.poll(min(ceil(seconds * 1000), _LONGEST))]
+class _Ears:
+    """Sockets that one listens to, with the name of each by its number."""
+
+    def __init__(self, sockets: dict[Any, Any]) -> None:
+        self.names = {socket.fileno(): name for name, socket in sockets.items()}
+        self.poll = select.poll() if hasattr(select, "poll") else None
+        if self.poll:
+            for number in self.names:
+                self.poll.register(number, select.POLLIN)
+
+    def readable(self, seconds: float) -> list[int]:
+        """Return the numbers of those that become readable within *seconds*."""
+        if not self.poll:  # pragma: no cover - Windows
+            return select.select(list(self.names), (), (), seconds)[0]
+        # Rounded up: otherwise the last millisecond would be spent in a busy loop.
+        ready = self.poll.poll(min(ceil(seconds * 1000), _LONGEST))
+        return [number for number, _ in ready]
+
+    def drop(self, number: int) -> None:
+        del self.names[number]
+        if self.poll:
+            self.poll.unregister(number)
+
+
+def _readable(sockets: dict[Any, Any]) -> list[Any]:
+    """Return the names of the sockets that can be read."""
+    ears = _Ears(sockets)
+    return [ears.names[number] for number in ears.readable(0)]
 
 
 def _free_line(client: Any) -> Line | None:
-    with suppress(IndexError):
+    try:
         return _store(client).free.pop()
-    return None
+    except IndexError:
+        return None
 
 
 def _socket(line: Line) -> Any:
@@ -91,7 +110,7 @@ def _dial(client: Any, seconds: float) -> Line:
             connection.disconnect()
         _store(client).fail(began, seconds, error)
         raise
-    return Line(connection)
+    return Line(connection, _store(client))
 
 
 def poll_blocking(poll: Poll) -> list[Any]:
@@ -125,14 +144,14 @@ def _ask_one(poll: Poll, line: Line) -> Any:
         return error
     finally:
         if not line.unread:
-            _put_back(_store(client), line)
+            _put_back(line)
         elif _socket(line):
             _keep_or_hang_up(client, line, poll)
 
 
 def _quiet_line(client: Any) -> Line | None:
     while line := _free_line(client):
-        if not line.is_doubtful() or not _readable({client: _socket(line)}, 0):
+        if not line.is_doubtful() or not _readable({client: _socket(line)}):
             return line
         line.connection.disconnect()
     return None
@@ -144,7 +163,7 @@ def _hear_one(poll: Poll, line: Line, until: float) -> Any:
         line.unread += 1
         _socket(line).settimeout(poll.seconds)
         connection.send_packed_command(pack(connection, poll.args), check_health=False)
-    vote: Any = Unanswered()
+    vote: Any = None
     while line.unread and (left := until - monotonic()) > 0:
         _socket(line).settimeout(left)
         try:
@@ -192,7 +211,7 @@ class _Blocking(Counting):
                 if not line.unread and line.is_doubtful():
                     doubtful[client] = _socket(line)
             # Nothing was asked on these lines, so one that can be read was hung up by its server.
-            wanted = _readable(doubtful, 0) if doubtful else ()
+            wanted = _readable(doubtful) if doubtful else ()
             for client in wanted:
                 self.hang_up(client)
         return missing
@@ -226,9 +245,22 @@ class _Blocking(Counting):
 
     def listen(self) -> None:
         """Count the votes as they come, until all have voted or time is up."""
-        while (sockets := self.sockets()) and (left := self.left()):
-            for client in _readable(sockets, left):
-                self.hear(client)
+        ears = _Ears(self.sockets())
+        while ears.names and (left := self.left()):
+            for number in ears.readable(left):
+                client = ears.names[number]
+                if client is None:
+                    self.answer_bell()
+                    ears = _Ears(self.sockets())
+                    break  # the others can be read the next time, too
+                self.read(client, self.lines[client])
+                if not self.is_awaited(client):
+                    ears.drop(number)
+
+    def is_awaited(self, client: Any) -> bool:
+        """Return whether replies of *client* are still to come."""
+        line = self.lines.get(client)
+        return line is not None and line.unread > 0
 
     def sockets(self) -> dict[Any, Any]:
         """Return the sockets to listen to, by client; the name of the bell is None."""
@@ -236,12 +268,6 @@ class _Blocking(Counting):
         if self.dialling and self.dialling.busy:
             sockets[None] = self.dialling.bell
         return sockets
-
-    def hear(self, client: Any) -> None:
-        if client is None:
-            self.answer_bell()
-        else:
-            self.read(client, self.lines[client])
 
     def answer_bell(self) -> None:
         dialling: Any = self.dialling
@@ -269,7 +295,7 @@ class _Blocking(Counting):
     def put_away(self) -> None:
         for client, line in self.lines.items():
             if not line.unread:
-                _put_back(_store(client), line)
+                _put_back(line)
             else:
                 _keep_or_hang_up(client, line, self.poll)
         if self.dialling:
@@ -278,8 +304,8 @@ class _Blocking(Counting):
             _Dialling(self.broken, self.poll).leave()
 
 
-def _put_back(store: Store, line: Line) -> None:
-    if not store.put_back(line):
+def _put_back(line: Line) -> None:
+    if not line.store.put_back(line):
         line.connection.disconnect()
 
 
@@ -288,7 +314,7 @@ def _keep_or_hang_up(client: Any, line: Line, poll: Poll) -> None:
     if poll.keep:
         poll.lines[client] = line
         return
-    for one in _store(client).give_up(line, poll):
+    for one in line.store.give_up(line, poll):
         one.connection.disconnect()
 
 
@@ -351,9 +377,9 @@ class _Dialling:
             Thread(target=self.finish, daemon=True).start()
 
     def finish(self) -> None:
-        for client, line in self.take_opened():
+        for _, line in self.take_opened():
             if isinstance(line, Line) and (not self.poll.insist or self.tell(line)):
-                _put_back(_store(client), line)
+                _put_back(line)
 
     def tell(self, line: Line) -> bool:
         """Send the command though nobody wants its reply; return whether the line is still good."""

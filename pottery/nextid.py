@@ -206,6 +206,8 @@ class NextIdPlans(Primitive):
 
     def _take(self, memory: _Memory, count: int) -> Steps[Sequence[int]]:
         """Return *count* IDs: first spare ones, then new ones."""
+        if self.batch == 1 and not memory.spare:
+            return (yield from self._claim(memory, count))
         ids: list[int] = []
         with suppress(IndexError):
             while len(ids) < count:
@@ -265,7 +267,7 @@ class NextIdPlans(Primitive):
         Waiting would not help, since the last ID that we know of would be outdated by then. But of
         callers that ask at the same time, no master refuses the one that asks for the highest IDs.
         """
-        lead = int(random() * 2 ** min(max(lost - 1, 0), _DOUBLINGS))  # noqa: S311 - no secret
+        lead = int(random() * 2 ** min(lost - 1, _DOUBLINGS)) if lost else 0  # noqa: S311 - no secret
         first = memory.last + 1 + lead * count
         wanted = range(first, first + count)
         if wanted[-1] > MOST:
@@ -291,7 +293,7 @@ class NextIdPlans(Primitive):
             memory.last = max(memory.last, wanted[-1])
         if said.missing:
             memory.knows = False
-        if self._is_issued(said):
+        if said.due and self._is_issued(said):
             yield from self._teach(wanted[-1], said.due)
         return said
 
