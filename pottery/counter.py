@@ -53,22 +53,21 @@ CHOICES = {"__ior__": "max", "__iand__": "min"}
 # to one of them, which is rare, the sums before it are undone.
 ADD = Script(r"""
 -- KEYS[1] hash; ARGV field, short integer and so on; returns whether all could be added
-local call, key, args = redis.call, KEYS[1], ARGV
-local size, new, at = call('HLEN', key), {}, 1
-local function add()
-  while args[at] do
-    local field, delta = args[at], args[at + 1]
+local size, new, at = redis.call('HLEN', KEYS[1]), {}, 1
+local function add(call, key, args)
+  for i = 1, #args, 2 do
+    at = i
+    local field, delta = args[i], args[i + 1]
     if call('HINCRBY', key, field, delta) == delta - 0 and call('HLEN', key) > size then
       size = size + 1
       new[size] = field
     end
-    at = at + 2
   end
 end
-local added, problem = pcall(add)
+local added, problem = pcall(add, redis.call, KEYS[1], ARGV)
 if added then return 1 end
-for back = 1, at - 2, 2 do call('HINCRBY', key, args[back], 0 - args[back + 1]) end
-for _, field in pairs(new) do call('HDEL', key, field) end
+for i = 1, at - 2, 2 do redis.call('HINCRBY', KEYS[1], ARGV[i], 0 - ARGV[i + 1]) end
+for _, field in pairs(new) do redis.call('HDEL', KEYS[1], field) end
 local text = type(problem) == 'table' and problem.err or problem
 if text:find('not an integer') or text:find('overflow') then return 0 end
 return {err = text:match('%u%u+ [^\r\n]*') or text}  -- before Redis 7 it names the script first
