@@ -55,7 +55,8 @@ class Script:
     """
 
     def __init__(self, text: str, *, repeatable: bool = False, writes: bool = False) -> None:
-        self.text = _PRELUDE + text if re.search(r"\b(spread|unpack)\(", text) else text
+        needs_prelude = "spread(" in text or "unpack(" in text
+        self.text = _PRELUDE + text if needs_prelude else text
         self.how = {"repeatable": repeatable, "writes": writes}
         self._digest = sha1(self.text.encode(), usedforsecurity=False).hexdigest()
 
