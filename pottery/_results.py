@@ -2,8 +2,9 @@
 
 A result is a *field* of a hash. If results expire one by one, a sorted set beside it has the time
 at which each does. If only one caller is to compute a result, it has a *flight*: a key with its
-token, which expires so that others can take over from a caller that died. When the flight *lands*,
-an entry is added to a stream, where all who wait can see it.
+token, which expires so that others can take over from a caller that died. Behind it are the tokens
+of those who wait, first come, first served if a caller fails. When the flight *lands*, an entry is
+added to a stream, where all who wait can see it.
 """
 
 from __future__ import annotations
@@ -75,10 +76,12 @@ local function find(results, ends, field)
   return redis.call('HGET', results, field)
 end
 """
+_IS_OF = """
+local function is_of(tokens, token) return tokens:sub(1, #token) == token end
+"""
 # The entry goes away soon, by its expiry or by the next flight, so that later callers do wait.
 _LAND = """
-local function land(flight, landing, token)
-  if redis.call('GET', flight) == token then redis.call('DEL', flight) end
+local function land(landing, token)
   redis.call('XADD', landing, '*', 'token', token)
   redis.call('PEXPIRE', landing, 1000)
 end
@@ -103,16 +106,21 @@ JOIN = Script(
 -- returns the result, or false if the caller is to compute it, or ms for which another one may
 """
     + _TIMES
+    + _IS_OF
     + """
 local result = find(KEYS[1], KEYS[4], ARGV[1])
 keep(ARGV[2], KEYS[1], KEYS[4])
 if result and result ~= ARGV[5] then return result end
-local other = redis.call('GET', KEYS[2])
-if other and other ~= ARGV[3] then
+local token, tokens = ARGV[3], redis.call('GET', KEYS[2]) or ''
+if not is_of(tokens, token) then
   local left = redis.call('PTTL', KEYS[2])
-  if left > 0 then return left end
+  if left > 0 then
+    if not tokens:find(token, 1, true) then redis.call('APPEND', KEYS[2], token) end
+    return left
+  end
+  tokens = token
 end
-redis.call('SET', KEYS[2], ARGV[3], 'PX', ARGV[4])
+redis.call('SET', KEYS[2], tokens, 'PX', ARGV[4])
 redis.call('DEL', KEYS[3])
 return false
 """,
@@ -125,6 +133,7 @@ KEEP = Script(
 -- field, ARGV[2] result, ARGV[3] ms that all stay or '', ARGV[4] token or '', ARGV[5] ms to its end
 """
     + _TIMES
+    + _IS_OF
     + _LAND
     + """
 redis.call('HSET', KEYS[1], ARGV[1], ARGV[2])
@@ -140,18 +149,34 @@ if KEYS[4] then
   end
 end
 keep(ARGV[3], KEYS[1], KEYS[4])
-if ARGV[4] ~= '' then land(KEYS[2], KEYS[3], ARGV[4]) end
+if ARGV[4] ~= '' then
+  if is_of(redis.call('GET', KEYS[2]) or '', ARGV[4]) then redis.call('DEL', KEYS[2]) end
+  land(KEYS[3], ARGV[4])
+end
 """,
     repeatable=True,
     writes=True,
 )
 GIVE_UP = Script(
     """
--- KEYS[1] flight, KEYS[2] landing; ARGV[1] token; lets the next caller compute
+-- KEYS[1] flight, KEYS[2] landing; ARGV[1] token; lets the next caller compute, which is taken for
+-- dead if it does not within a second
 """
+    + _IS_OF
     + _LAND
     + """
-if redis.call('GET', KEYS[1]) == ARGV[1] then land(KEYS[1], KEYS[2], ARGV[1]) end
+local token, tokens = ARGV[1], redis.call('GET', KEYS[1]) or ''
+local others = tokens:gsub(token, '')
+if not is_of(tokens, token) then
+  if others ~= tokens then redis.call('SET', KEYS[1], others, 'KEEPTTL') end
+  return
+end
+if others == '' then
+  redis.call('DEL', KEYS[1])
+else
+  redis.call('SET', KEYS[1], others, 'PX', 1000)
+end
+land(KEYS[2], token)
 """,
     repeatable=True,
 )
@@ -235,7 +260,8 @@ class CachePlans(Base):
     def _look_up(self, call: Call) -> Steps[Any]:
         """Return the result of an earlier call, MISSING if there is none."""
         try:
-            found = yield from self._join(call) if call.token else self._find(call)
+            plan = self._safely(self._join(call), call) if call.token else self._find(call)
+            found = yield from plan
             self._is_away = False
         except OUTAGES as error:
             self._excuse(error, call)
@@ -252,12 +278,12 @@ class CachePlans(Base):
     def _join(self, call: Call) -> Steps[Any]:
         """Look up, and wait while others compute; after MISSING, the caller has to compute."""
         keys = (self.key, *self._flight(call), *self._ends)
-        broken = b""
+        broken, seen = b"", b"0"
         while True:
             args = (call.field, self._stay, call.token, self._flight_time, broken)
-            reply = yield from self._safely(JOIN(keys, args), call)
+            reply = yield from JOIN(keys, args)
             if isinstance(reply, int):
-                yield from self._wait(keys[2], reply / 1000)
+                seen = yield from self._wait(keys[2], seen, reply / 1000)
             elif reply is None or _read(reply) is not MISSING:
                 return _read(reply)
             else:
@@ -273,13 +299,20 @@ class CachePlans(Base):
             yield from self._give_up(call)
             raise
 
-    def _wait(self, landing: str | bytes, seconds: float) -> Steps[None]:
-        """Wait at *landing*, a stream in which all waiting callers see the same entry."""
+    def _wait(self, landing: str | bytes, seen: bytes, seconds: float) -> Steps[bytes]:
+        """Wait at *landing*, a stream in which all waiting callers see the same entries.
+
+        Returns the ID of the last one that was *seen*.
+        """
         seconds = min(seconds, PATIENCE)
-        read = ("XREAD", "BLOCK", milliseconds(seconds, "wait"), "STREAMS", landing, "0")
+        read = ("XREAD", "BLOCK", milliseconds(seconds, "wait"), "STREAMS", landing, seen)
         (vote,) = yield from Poll((self.redis,), read, seconds + PATIENCE)
         if isinstance(vote, Exception):
             yield from Pause(min(seconds, NAP))
+        elif vote:
+            ((_, entries),) = vote.items() if hasattr(vote, "items") else vote
+            seen = entries[-1][0]
+        return seen
 
     def _keep(self, call: Call, text: str) -> Steps[None]:
         """Keep the result *text*, and tell those who wait for it."""

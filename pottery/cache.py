@@ -404,8 +404,9 @@ def redis_cache(  # noqa: PLR0913 - one for each option
     - *typed*: whether 1, 1.0 and True are different arguments.
     - *make_key*: called with the arguments, it returns what stands for them: a str, bytes, or JSON.
     - *single_flight*: of all callers that miss the same result, anywhere, one computes it and the
-      others wait for it. An exception is raised only in that caller, and the next one computes. A
-      caller that takes more than *lease* seconds is assumed dead, and the next one computes, too.
+      others wait for it. An exception is raised only in that caller, and the one that has waited
+      longest computes. A caller that takes more than *lease* seconds is assumed dead, and the next
+      one computes, too.
     - *on_error*: "compute" calls the function when Redis cannot be reached, and warns once per
       outage, through the logger `pottery`; "raise" raises. Each call waits as long as the client is
       configured to, so give the client short time-outs and few retries.

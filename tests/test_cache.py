@@ -30,6 +30,7 @@ from redis.retry import Retry
 from pottery import redis_cache
 from pottery._call_key import digest
 from pottery._plan import Op, same
+from pottery._poll import Poll
 from pottery._results import GIVE_UP, JOIN
 from pottery.base import MISSING
 from pottery.cache import CacheInfo
@@ -805,6 +806,62 @@ def test_exception_is_not_shared_and_the_next_one_computes(redis):
     results = in_threads(10, lambda _: function())
     assert sorted(map(str, results)) == ["done"] * 8 + ["first", "second"]
     assert len(set(calls)) == len(calls) == 3
+
+
+def test_those_who_wait_for_a_function_that_fails_are_served_in_turn(any_redis):
+    turns = []
+
+    def fail(name):
+        turns.append(name)
+        time.sleep(0.2)
+        raise ValueError(name)
+
+    function = redis_cache(
+        redis=any_redis, key="k", single_flight=True, make_key=lambda name: "same"
+    )(fail)
+
+    def call(number):
+        time.sleep(number * 0.05)
+        for _ in range(2):
+            with pytest.raises(ValueError, match=str(number)):
+                function(number)
+
+    in_threads(3, call)
+    assert turns == [0, 1, 2] * 2
+    assert not any_redis.keys("k~flight:*")
+
+
+def test_one_that_no_longer_waits_is_passed_over(redis):
+    function = redis_cache(redis=redis, key="k", single_flight=True)(square)
+    cache = function._cache()
+    first, second, third = (function._call((1,), {}, joins=True) for _ in range(3))
+    assert cache._perform(cache._look_up(first)) is MISSING
+    steps = cache._look_up(second)
+    joined = cache._send(Op(("EVAL", JOIN.text, *next(steps).args[2:]), same))
+    assert isinstance(steps.send(joined), Poll)
+    step = steps.throw(asyncio.CancelledError())
+    cache._send(Op(("EVAL", GIVE_UP.text, *step.args[2:]), same))
+    with pytest.raises(asyncio.CancelledError):
+        steps.send(None)
+    cache._perform(cache._give_up(first))
+    began = time.monotonic()
+    assert cache._perform(cache._look_up(third)) is MISSING
+    assert time.monotonic() - began < 0.5
+
+
+def test_one_that_died_while_it_waited_delays_the_next_by_a_second(redis, commands):
+    function = redis_cache(redis=redis, key="k", single_flight=True)(square)
+    cache = function._cache()
+    first, second = (function._call((1,), {}, joins=True) for _ in range(2))
+    assert cache._perform(cache._look_up(first)) is MISSING
+    steps = cache._look_up(second)
+    cache._send(Op(("EVAL", JOIN.text, *next(steps).args[2:]), same))
+    cache._perform(cache._give_up(first))
+    began = time.monotonic()
+    with commands(redis) as sent:
+        assert function(1) == 1
+    assert 0.5 < time.monotonic() - began < 2
+    assert len(sent) < 10  # it does not look again and again
 
 
 def test_result_that_is_not_json_lets_the_next_one_compute(redis):
