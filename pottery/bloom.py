@@ -40,16 +40,29 @@ FEW = 8
 
 _COMBINE = """
 -- KEYS[1] result, KEYS[2] scratch, KEYS[3..] bitmaps; ARGV[1] how, ARGV[2] one bitmap more, if any
-local operands = {unpack(KEYS, 3)}
-for _, key in ipairs(operands) do redis.call('STRLEN', key) end
+local operands = {}
+for i = 3, #KEYS do
+  redis.call('STRLEN', KEYS[i])
+  operands[i - 2] = KEYS[i]
+end
 if ARGV[2] then
   redis.call('SET', KEYS[2], ARGV[2])
-  operands[#operands + 1] = KEYS[2]
+  table.insert(operands, 1, KEYS[2])
+end
+local function combine(result)
+  local part = {}
+  for i, key in ipairs(operands) do
+    part[#part + 1] = key
+    if #part == 5000 or i == #operands then
+      redis.call('BITOP', ARGV[1], result, unpack(part))
+      part = {result}
+    end
+  end
 end
 if redis.call('PTTL', KEYS[1]) < 0 then
-  redis.call('BITOP', ARGV[1], KEYS[1], unpack(operands))
+  combine(KEYS[1])
 else  -- BITOP would take away the expiry
-  redis.call('BITOP', ARGV[1], KEYS[2], unpack(operands))
+  combine(KEYS[2])
   redis.call('SET', KEYS[1], redis.call('GET', KEYS[2]) or '', 'KEEPTTL')
 end
 redis.call('DEL', KEYS[2])

@@ -477,6 +477,22 @@ def test_in_place_operators_change_this_filter_alone(redis):
     assert there == small(redis, "bcd")
 
 
+@pytest.mark.parametrize("expires", [False, True])
+def test_filters_are_combined_however_many_they_are(redis, expires):
+    here, other = small(redis, ["a"], key="here"), small(redis, ["b"], key="other")
+    if expires:
+        redis.expire("here", 100)
+    many = [other] * 9000 + [small(redis, ["a", "b", "c"], key="all")]
+    here.update(*many[:-1], ["d"])
+    assert here.contains_many("a", "b", "c", "d") == [True, True, False, True]
+    assert here.union(*many).contains_many("a", "b", "c") == [True, True, True]
+    assert here.intersection(*many) == other
+    here.intersection_update(*many)
+    assert here == other
+    assert (redis.ttl("here") > 0) == expires
+    assert not redis.keys("*~scratch")
+
+
 def test_intersection_with_an_empty_filter_leaves_no_key(redis):
     here, empty = small(redis, "abc", key="here"), small(redis, key="empty")
     assert redis.exists((here & empty).key) == 0
