@@ -362,8 +362,8 @@ class CounterPlans(DictPlans[T, int]):
 
     def _native(self, other: Any) -> Steps[Any]:
         """Return the mapping by which Python replaces *other* to compare and compute."""
-        if isinstance(other, Counter):
-            return cast("Counter[Any]", other)
+        if isinstance(other, dict):
+            return cast("dict[Any, Any]", other)
         if not is_dict_plans(other):
             return dict(other)
         items = dict((yield from self._through(other, whole(other._items, START))))
@@ -413,7 +413,8 @@ class RedisCounter(CounterPlans[T], RedisDict[T, int]):  # type: ignore[misc]  #
     Differs from `Counter`: elements must be JSON, and their text is their identity; what RedisDict
     says about keys, order, iteration and the arguments `redis` and `key` holds here, too. `a + b`,
     `a - b`, `a | b` and `a & b` return a plain Counter; `a += b` and so on change the counter in
-    Redis. Where an error leaves an update half done in Python, it changes nothing here.
+    Redis. What a mapping lacks counts 0 in `a &= mapping`, even if it is no counter. Where an error
+    leaves an update half done in Python, it changes nothing here.
 
     `c[x] += 1` is a read and a write, and loses what others count in between. Use `c.update([x])`
     or `c.update({x: 1})` instead: it counts in Redis, and nothing is lost.
@@ -531,6 +532,12 @@ class RedisCounter(CounterPlans[T], RedisDict[T, int]):  # type: ignore[misc]  #
             return cast("U", NotImplemented)
         return self._perform(self._computed(other, operate))
 
+    def _unite(self, other: object, operate: Callable[[Counter[Any], Any], U]) -> U:
+        # A Counter is a dict as well, and as such it is united with one that is no Counter.
+        if isinstance(other, dict):
+            return self._perform(self._computed(other, operate))
+        return self._compute(other, operate)
+
     # --- arithmetic: a plain Counter of what is positive
 
     def __add__(self, other: Counter[U] | RedisCounter[U]) -> Counter[T | U]:
@@ -566,16 +573,20 @@ class RedisCounter(CounterPlans[T], RedisDict[T, int]):  # type: ignore[misc]  #
     ) -> Counter[T | U]:
         """Return the higher count of each element, as a `Counter` of those above zero.
 
+        With a dict that is no counter, return the items of both as a `dict`; those of the right
+        operand win.
         O(n); 1 round trip per 1000 items; not atomic.
         """
-        return self._compute(other, lambda ours, theirs: ours | theirs)
+        return self._unite(other, lambda ours, theirs: ours | theirs)
 
     def __ror__(self, other: Counter[U]) -> Counter[T | U]:  # type: ignore[override]
         """Return the higher count of each element, as a `Counter` of those above zero.
 
+        With a dict that is no counter, return the items of both as a `dict`; those of the right
+        operand win.
         O(n); 1 round trip per 1000 items; not atomic.
         """
-        return self._compute(other, lambda ours, theirs: theirs | ours)
+        return self._unite(other, lambda ours, theirs: theirs | ours)
 
     def __and__(self, other: Counter[Any] | RedisCounter[Any]) -> Counter[T]:
         """Return the lower count of each element, as a `Counter` of those above zero.

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import operator
 import random
-from collections import Counter, UserDict
+from collections import Counter, OrderedDict, UserDict
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
+from types import MappingProxyType
 
 import pytest
 from redis.exceptions import ResponseError
@@ -334,13 +336,24 @@ def test_arithmetic_gives_a_plain_counter(compute, c, redis):
     assert exactly(compute(other, c)) == exactly(compute(other, pythons))
 
 
+OTHERS = [{"a": 1, "x": -1}, OrderedDict(x=0, b=9), MappingProxyType({"x": 1}), ["a"], 5, None]
+
+
 @pytest.mark.parametrize("compute", [operator.add, operator.sub, operator.or_, operator.and_])
-@pytest.mark.parametrize("other", [{"a": 1}, ["a"], 5, None])
-def test_arithmetic_takes_only_counters(compute, other, c):
-    with pytest.raises(TypeError):
-        compute(c, other)
-    with pytest.raises(TypeError):
-        compute(other, c)
+@pytest.mark.parametrize("other", OTHERS)
+def test_arithmetic_with_what_is_no_counter_is_that_of_counter(compute, other, c):
+    pythons = c.to_counter()
+    if compute is operator.or_ and isinstance(other, Mapping):
+        for result, expected in (
+            (compute(c, other), compute(pythons, other)),
+            (compute(other, c), compute(other, pythons)),
+        ):
+            assert type(result) is type(expected)
+            assert exactly(result) == exactly(expected)
+        return
+    for operands in ((c, other), (other, c), (pythons, other), (other, pythons)):
+        with pytest.raises(TypeError):
+            compute(*operands)
 
 
 def test_unary_operators_give_a_plain_counter(c):
