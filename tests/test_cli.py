@@ -401,6 +401,27 @@ def test_show_survives_any_depth(redis, run, depth, brackets):
     assert run("show", "l", "--json", "--full")[0] == 0
 
 
+def test_json_is_such_as_any_parser_reads(redis, run):
+    redis.rpush("l", "NaN", "1e999", '["Infinity", -Infinity]', '"NaN"', "1.5")
+    redis.hset("d", "NaN", '{"a": NaN}')
+
+    def refuse(constant):
+        raise AssertionError(constant)
+
+    def read(name):
+        out = run("show", name, "--json")[1]
+        return [json.loads(line, parse_constant=refuse) for line in out.splitlines()]
+
+    assert read("l") == [
+        {"index": 0, "value": "NaN", "undecodable": ["value"]},
+        {"index": 1, "value": "Infinity", "undecodable": ["value"]},
+        {"index": 2, "value": '["Infinity", -Infinity]', "undecodable": ["value"]},
+        {"index": 3, "value": "NaN"},
+        {"index": 4, "value": 1.5},
+    ]
+    assert read("d") == [{"key": "NaN", "value": '{"a": NaN}', "undecodable": ["key", "value"]}]
+
+
 def test_show_cuts_long_values_unless_asked_for_all(redis, run, records):
     RedisList(["x" * 5000], redis=redis, key="l")
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import shutil
 import sys
+from contextlib import suppress
 from json import dumps
 from math import log2
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -62,10 +63,10 @@ class Screen:
     def record(self, record: dict[str, Any]) -> None:
         """Print a line of JSON."""
         try:
-            text = dumps(record)
+            text = _strict(record)
         except RecursionError:  # nested so deeply that Python just managed to read it
             nested = [name for name, value in record.items() if isinstance(value, (list, dict))]
-            text = dumps({**record, **dict.fromkeys(nested), "undecodable": nested})
+            text = _strict({**record, **dict.fromkeys(nested), "undecodable": nested})
         self.write(text)
 
     def note(self, text: str) -> None:
@@ -211,6 +212,21 @@ def memory(count: float) -> str:
         return f"{int(count)} B"
     power = min(int(log2(count) / 10), 4)
     return f"{count / 1024**power:.1f} {'KMGT'[power - 1]}B"
+
+
+def _strict(record: dict[str, Any]) -> str:
+    """Return the JSON text of *record*; NaN and infinities, which JSON does not have, as texts."""
+    try:
+        return dumps(record, allow_nan=False)
+    except ValueError:
+        odd = {name: dumps(value) for name, value in record.items() if not _is_strict(value)}
+        return dumps({**record, **odd, "undecodable": [*record.get("undecodable", ()), *odd]})
+
+
+def _is_strict(value: object) -> bool:
+    with suppress(ValueError):
+        return bool(dumps(value, allow_nan=False))
+    return False
 
 
 def _width(stream: TextIO) -> int:
