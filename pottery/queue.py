@@ -411,8 +411,12 @@ def _surely(script: Script, keys: Sequence[str | bytes], args: tuple[str, ...]) 
         unknown = error
     for pause in PAUSES:
         yield from Pause(pause)
-        with suppress(*FAILURES):  # a refusal says nothing about the first run
+        try:
             return (yield from script(keys, (*args, "again")))
+        except OutcomeUnknown as error:
+            unknown = error
+        except FAILURES as error:  # a refusal says nothing about the first run
+            unknown.__cause__ = error
     raise unknown
 
 
