@@ -160,6 +160,18 @@ class CounterPlans(DictPlans[T, int]):
     Elements stay the JSON texts that Redis has, even in the counters that Python uses here.
     """
 
+    @classmethod
+    def fromkeys(  # as that of Counter
+        cls, iterable: Iterable[Any], v: int | None = None
+    ) -> NoReturn:
+        """Raise NotImplementedError, as `Counter.fromkeys` does.
+
+        O(1); 0 round trips; atomic.
+        """
+        raise NotImplementedError(
+            "Counter.fromkeys() is undefined.  Use Counter(iterable) instead."
+        )
+
     def __missing__(self, key: T) -> int:
         """Return 0, the count of an element that is not there.
 
@@ -450,18 +462,6 @@ class RedisCounter(CounterPlans[T], RedisDict[T, int]):  # type: ignore[misc]  #
         """
         super().__init__(iterable, redis=redis, key=key, **kwargs)
 
-    @classmethod
-    def fromkeys(  # type: ignore[override]  # as that of Counter
-        cls, iterable: Iterable[Any], v: int | None = None
-    ) -> NoReturn:
-        """Raise NotImplementedError, as `Counter.fromkeys` does.
-
-        O(1); 0 round trips; atomic.
-        """
-        raise NotImplementedError(
-            "Counter.fromkeys() is undefined.  Use Counter(iterable) instead."
-        )
-
     def __delitem__(self, key: object) -> None:
         """Remove *key* and its count, if it is there.
 
@@ -655,9 +655,7 @@ def _is_counter(other: object) -> TypeIs[Counter[Any] | CounterPlans[Any]]:
     return isinstance(other, (Counter, CounterPlans))
 
 
-class AIORedisCounter(  # pyright: ignore[reportIncompatibleVariableOverride]  # as Counter's
-    CounterPlans[T], AIORedisDict[T, int]
-):
+class AIORedisCounter(CounterPlans[T], AIORedisDict[T, int]):  # type: ignore[misc]
     """A `RedisCounter` for asyncio: the same methods, awaited, and verbs for its operators.
 
     Stored as a RedisCounter is.
@@ -695,18 +693,6 @@ class AIORedisCounter(  # pyright: ignore[reportIncompatibleVariableOverride]  #
         """
         new = await super().create(iterable, redis=redis, key=key, **kwargs)
         return cast("AIORedisCounter[Any]", new)
-
-    @classmethod
-    def fromkeys(  # type: ignore[override]  # as that of Counter
-        cls, iterable: Iterable[Any], v: int | None = None
-    ) -> NoReturn:
-        """Raise NotImplementedError, as `Counter.fromkeys` does.
-
-        O(1); 0 round trips; atomic.
-        """
-        raise NotImplementedError(
-            "Counter.fromkeys() is undefined.  Use Counter(iterable) instead."
-        )
 
     async def delete(self, key: object, /) -> None:
         """Remove *key* and its count, if it is there: `del c[key]`.
