@@ -47,6 +47,6 @@ class Caller:
         self.may_hold = False
         self.idle.append(self)
 
-    def count(self, number: int = 0) -> str:
-        """Return the number of the last command, plus *number*, as it is written in records."""
-        return f"{self.number + number:016d}"
+    def numeral(self, more: int = 0) -> str:
+        """Return the number of the last command, plus *more*, as it is written in records."""
+        return f"{self.number + more:016d}"

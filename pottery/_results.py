@@ -232,14 +232,17 @@ class Tally:
 
 
 class Call:
-    """A call of the function: the field of its result, and the token of its flight, if any."""
+    """A call of the function: the field of its result, and the token of its flight, if any.
 
-    __slots__ = ("field", "is_away", "token")
+    It is *uncached* if Redis could not be reached for it: then its result is not kept either.
+    """
+
+    __slots__ = ("field", "is_uncached", "token")
 
     def __init__(self, field: str, token: str) -> None:
         self.field = field
         self.token = token
-        self.is_away = False
+        self.is_uncached = False
 
 
 class CachePlans(Base):
@@ -316,7 +319,7 @@ class CachePlans(Base):
 
     def _keep(self, call: Call, text: str) -> Steps[None]:
         """Keep the result *text*, and tell those who wait for it."""
-        if call.is_away:
+        if call.is_uncached:
             return
         try:
             yield from self._safely(self._store(call, text), call)
@@ -334,7 +337,7 @@ class CachePlans(Base):
 
     def _give_up(self, call: Call) -> Steps[None]:
         """Let the next caller compute. The error that led here matters more than one in here."""
-        if not call.token or call.is_away:
+        if not call.token or call.is_uncached:
             return
         keys, args = self._flight(call), (call.token,)
         try:
@@ -360,7 +363,7 @@ class CachePlans(Base):
         if not self._is_away:
             self._is_away = True
             logger.warning("the cache %r cannot be reached: %s", self.key, in_short(error))
-        call.is_away = True
+        call.is_uncached = True
 
     def _size(self) -> Op[int]:
         return Op(("HLEN", self.key), int, repeatable=True)

@@ -258,7 +258,7 @@ class QueuePlans(Base, Generic[T]):
             yield from self._settle()
         caller = Caller.lease()
         caller.number += 1
-        yield from _surely(PUT, self._keys(caller.name)[:4], (caller.count(), text))
+        yield from _surely(PUT, self._keys(caller.name)[:4], (caller.numeral(), text))
         caller.free()
 
     def _get(self, seconds: float) -> Steps[T]:
@@ -273,7 +273,7 @@ class QueuePlans(Base, Generic[T]):
                 return item  # at once: from here on, an interrupt would lose it
         except BaseException as error:
             if caller.may_hold:
-                now, following = caller.count(), caller.count(1)
+                now, following = caller.numeral(), caller.numeral(1)
                 doubt = Doubt(self.redis, self.key, caller.name, now, following)
                 DOUBTS.append(doubt)
                 if not isinstance(error, GeneratorExit):  # then nobody performs steps any more
@@ -363,9 +363,9 @@ class QueuePlans(Base, Generic[T]):
     @staticmethod
     def _ask(caller: Caller, how: str) -> tuple[str, ...]:
         if caller.may_hold:
-            return caller.count(), how, "again"
+            return caller.numeral(), how, "again"
         caller.number += 1
-        return caller.count(), how
+        return caller.numeral(), how
 
     def _read(self, caller: Caller, reply: Any) -> bytes | None:
         caller.may_hold = isinstance(reply, bytes)

@@ -87,7 +87,7 @@ class Refusal(NamedTuple):
     owner: str | None  # the token that has a majority
     is_hopeless: bool  # so few masters vote that nobody can get it now
     seconds: list[float]  # until enough leases have run out, if that is known
-    bell: Any  # the master that rings when the lock is released
+    ringer: Any  # the master that rings when the lock is released
 
 
 # What this thread or task entered by `with`, so that leaving the block releases just that.
@@ -251,8 +251,8 @@ class RedlockPlans(HoldingPlans):
         wanted = max(self._majority - (len(votes) - len(held) - len(failures)), 1)
         left = sorted(one.seconds for one in held.values())
         is_hopeless = len(held) + sum(map(is_granted, votes)) < self._majority
-        bell = next(iter(held), None)
-        return Refusal(failures, owner, is_hopeless, left[wanted - 1 : wanted], bell)
+        ringer = next(iter(held), None)
+        return Refusal(failures, owner, is_hopeless, left[wanted - 1 : wanted], ringer)
 
     def _wait(self, waiter: Waiter, refusal: Refusal, left: float) -> Steps[None]:
         """Wait until the lock is released, or may have run out.
@@ -272,7 +272,7 @@ class RedlockPlans(HoldingPlans):
         seconds = max(min(left, longest, *refusal.seconds), 0.001)
         listen = ("BLPOP", self._beside("bell"), f"{seconds:.3f}")
         vote: Any
-        (vote,) = yield from Poll((refusal.bell,), listen, seconds + _GRACE)
+        (vote,) = yield from Poll((refusal.ringer,), listen, seconds + _GRACE)
         if isinstance(vote, Exception):  # no bell: this user may not listen, say
             yield from Pause(seconds if isinstance(vote, ResponseError) else moment)
         waiter.gone, waiter.heard_at = heard(vote), now()
