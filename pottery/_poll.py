@@ -29,7 +29,6 @@ if TYPE_CHECKING:
     import asyncio
     from collections.abc import Callable, Generator, Iterable, Sequence
 
-    from pottery._lines import Store
     from pottery._wire import Argument
 
 # Seconds, at least, to open a line for a poll that insists: nobody waits for that.
@@ -110,9 +109,9 @@ class Line:
 
     __slots__ = ("connection", "free_since", "minder", "store", "unread")
 
-    def __init__(self, connection: Any, store: Store) -> None:
+    def __init__(self, connection: Any, store: Any) -> None:
         self.connection = connection
-        self.store = store
+        self.store = store  # of _lines, to be put back there
         self.unread = 0
         self.free_since = 0.0
         self.minder: asyncio.Task[None] | None = None
