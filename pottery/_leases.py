@@ -26,7 +26,7 @@ from pottery._event_loop import (
     move_to_this_loop,
     wake_another,
 )
-from pottery._wire import FAILURES, close_idle, hang_up, hang_up_idle, is_quiet
+from pottery._wire import FAILURES, close_idle, hang_up, hang_up_idle
 
 _VERSION = tuple(int(part) for part in redis.__version__.split(".")[:2])
 # Before redis-py 5.3, a pool must be told the name of the command; since then, it must not be.
@@ -85,7 +85,7 @@ def lease_blocking(pool: Any, standing: StandingLease) -> Any:
     try:
         if standing.place != os.getpid():  # it belongs to a parent process
             standing.connection, standing.place = None, os.getpid()
-        if standing.connection and not _is_ready(standing.connection):
+        if standing.connection and not _is_ready(pool, standing.connection):
             connection, standing.connection = standing.connection, None
             connection.disconnect()
             pool.release(connection)
@@ -97,10 +97,13 @@ def lease_blocking(pool: Any, standing: StandingLease) -> Any:
     return standing.connection
 
 
-def _is_ready(connection: Any) -> bool:
-    """Make sure of what a pool makes sure of, too, before it lends a connection."""
+def _is_ready(pool: Any, connection: Any) -> bool:
+    """Make sure of what *pool* makes sure of, too, before it lends a connection."""
     try:
-        if not connection.is_connected or connection.should_reconnect() or connection.can_read():
+        if not connection.is_connected or connection.should_reconnect():
+            return False
+        # The server may have told that it is about to move: redis-py has to hear it.
+        if connection.can_read() and not pool.maint_notifications_enabled():
             return False
         connection.check_health()
     except FAILURES:
@@ -143,7 +146,7 @@ async def lease_awaiting(pool: Any, standing: StandingLease) -> Any:
     if not _is_held_here(standing):
         return await _lease_awaiting(pool)
     try:
-        if standing.connection and not await _is_ready_awaiting(standing.connection):
+        if standing.connection and not await _is_ready_awaiting(pool, standing.connection):
             connection, standing.connection = standing.connection, None
             await hang_up(connection)
             with suppress(KeyError):  # if the pool was reset meanwhile
@@ -169,12 +172,12 @@ def _is_held_here(standing: StandingLease) -> bool:
     return True
 
 
-async def _is_ready_awaiting(connection: Any) -> bool:
-    if not connection.is_connected or connection.should_reconnect():
-        return False
-    if not await is_quiet(connection):
-        return False
+async def _is_ready_awaiting(pool: Any, connection: Any) -> bool:
     try:
+        if not connection.is_connected or connection.should_reconnect() or has_ended(connection):
+            return False
+        if await connection.can_read() and not pool.maint_notifications_enabled():
+            return False
         await connection.check_health()
     except FAILURES:
         return False

@@ -41,6 +41,9 @@ class Blocking:
     def append(self, items, item):
         self.run(items.append(item))
 
+    def handler(self, heard):
+        return heard.append
+
     def close(self, client):
         client.connection_pool.disconnect()
 
@@ -59,6 +62,12 @@ class Awaiting(Blocking):
 
     def list(self, client):
         return AIORedisList(redis=client, key="l")
+
+    def handler(self, heard):
+        async def hear(message):
+            heard.append(message)
+
+        return hear
 
     def close(self, client):
         self.run(client.connection_pool.disconnect())
@@ -138,6 +147,25 @@ def test_connection_that_the_server_closed_is_replaced_before_anything_is_sent(
         colour.run(asyncio.sleep(0.01) if isinstance(colour, Awaiting) else None)
     assert redis.llen("l") == 3
     assert leased(client) == 1
+
+
+def test_what_the_server_says_on_its_own_is_heard(colour, redis):
+    # A server that is about to move says so on each connection, if the client uses RESP3.
+    client = colour.client(protocol=3)
+    try:
+        items = colour.list(client)
+        colour.append(items, 1)
+        connection, heard = standing(client), []
+        connection._parser.set_invalidation_push_handler(colour.handler(heard))
+        colour.run(connection.send_command("CLIENT", "TRACKING", "ON", "BCAST"))
+        colour.run(connection.read_response())
+        redis.set("other", 1)
+        colour.run(asyncio.sleep(0.01) if isinstance(colour, Awaiting) else None)
+        colour.append(items, 2)
+        assert heard
+        assert standing(client) is connection
+    finally:
+        colour.close(client)
 
 
 def test_client_that_was_closed_is_opened_again(colour, client, redis):
