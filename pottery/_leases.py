@@ -100,7 +100,9 @@ def lease_blocking(pool: Any, standing: StandingLease) -> Any:
 def _is_ready(pool: Any, connection: Any) -> bool:
     """Make sure of what *pool* makes sure of, too, before it lends a connection."""
     try:
-        if not connection.is_connected or connection.should_reconnect():
+        if _is_forgotten(pool, connection) or not connection.is_connected:
+            return False
+        if connection.should_reconnect():
             return False
         # The server may have told that it is about to move: redis-py has to hear it.
         if connection.can_read() and not pool.maint_notifications_enabled():
@@ -112,6 +114,11 @@ def _is_ready(pool: Any, connection: Any) -> bool:
         connection.disconnect()
         raise
     return True
+
+
+def _is_forgotten(pool: Any, connection: Any) -> bool:
+    """Return whether *pool* was reset since: it may have been told to connect to elsewhere."""
+    return connection not in pool._in_use_connections  # there is no public access to it
 
 
 def _lease(pool: Any) -> Any:
@@ -174,7 +181,9 @@ def _is_held_here(standing: StandingLease) -> bool:
 
 async def _is_ready_awaiting(pool: Any, connection: Any) -> bool:
     try:
-        if not connection.is_connected or connection.should_reconnect() or has_ended(connection):
+        if _is_forgotten(pool, connection) or not connection.is_connected:
+            return False
+        if connection.should_reconnect() or has_ended(connection):
             return False
         if await connection.can_read() and not pool.maint_notifications_enabled():
             return False

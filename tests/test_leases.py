@@ -190,6 +190,17 @@ def test_pool_that_was_reset_is_no_problem(colour, client, redis):
     assert leased(client) == 1
 
 
+def test_connection_that_its_pool_forgot_is_closed(colour, client):
+    items = colour.list(client)
+    colour.append(items, 1)
+    forgotten = standing(client)
+    client.connection_pool.reset()
+    colour.append(items, 2)
+    assert standing(client) is not forgotten
+    assert not forgotten.is_connected
+    assert leased(client) == 1
+
+
 def test_connection_that_shall_be_opened_anew_is(colour, client, redis):
     items = colour.list(client)
     colour.append(items, 1)
