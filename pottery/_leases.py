@@ -1,10 +1,11 @@
 """Leases: connections taken from the pools of clients, by the pools' public methods.
 
 To lend a connection and to take it back costs redis-py more time than all else that a client does
-for a command. So one connection of each pool stays leased from command to command: it has a
-*standing lease*. Whoever finds it in use leases another one for the time of the command, as does
-everybody at a pool that is not made for this: one that makes callers wait, that is small, or that
-wants to see every connection again (to authenticate it anew, or since its server may have changed).
+for a command. So a few connections of each pool stay leased from command to command, as many as
+were needed at the same time: they have *standing leases*. Whoever finds all of these in use leases
+another connection for the time of the command, as does everybody at a pool that is not made for
+this: one that makes callers wait, that is small, or that wants to see every connection again (to
+authenticate it anew, or since its server may have changed).
 """
 
 from __future__ import annotations
@@ -34,9 +35,9 @@ FOR_COMMAND = ("_",) if _VERSION < (5, 3) else ()
 # Not their subclasses, such as Sentinel's. Before redis-py 8, pools were faster, and connections
 # did not tell whether they are connected.
 _KINDS = (redis.ConnectionPool, redis.asyncio.ConnectionPool) if _VERSION >= (8, 0) else ()
-# Of fewer connections than this, others may need every one.
-_MANY = 100
-_ATTRIBUTE = "_standing_lease_of_pottery"
+# Of fewer connections than this, others may need every one; of more, so many can stay leased.
+_MANY, _MOST = 100, 8
+_ATTRIBUTE = "_standing_leases_of_pottery"
 
 
 class StandingLease:
@@ -50,20 +51,28 @@ class StandingLease:
         self.place: Any = None  # the process or event loop that the connection belongs to
 
 
-# The lease of pools that have none: nobody ever gets hold of it.
+# What those get who find none: nobody ever gets hold of it.
 _NEVER = StandingLease()
 _NEVER.lock.acquire()
 
 
 def standing_lease(pool: Any) -> StandingLease:
-    """Return the standing lease of *pool*."""
+    """Return a standing lease of *pool* that nobody uses at the moment."""
+    for lease in getattr(pool, _ATTRIBUTE, None) or standing_leases(pool):
+        if not lease.lock.locked():
+            return lease
+    return _NEVER
+
+
+def standing_leases(pool: Any) -> tuple[StandingLease, ...]:
+    """Return all standing leases of *pool*."""
+    if not _may_stand(pool):
+        return ()
     # On the pool itself: connections may refer to their pool, so that an entry of a weak dictionary
     # would keep both of them alive.
-    lease: StandingLease | None = getattr(pool, _ATTRIBUTE, None)
-    if lease is None and _may_stand(pool):
-        of_pool = cast("dict[str, StandingLease]", vars(pool))
-        lease = of_pool.setdefault(_ATTRIBUTE, StandingLease())  # whichever thread comes first
-    return lease or _NEVER
+    of_pool = cast("dict[str, tuple[StandingLease, ...]]", vars(pool))
+    new = tuple(StandingLease() for _ in range(_MOST))
+    return of_pool.setdefault(_ATTRIBUTE, new)  # whichever thread comes first
 
 
 def _may_stand(pool: Any) -> bool:

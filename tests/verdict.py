@@ -47,7 +47,7 @@ from pottery import (
     RedisSet,
     RedisSimpleQueue,
 )
-from pottery._leases import standing_lease
+from pottery._leases import standing_leases
 from pottery._views import RedisDictItems, RedisDictKeys, RedisDictValues
 from pottery.base import Base
 from pottery.exceptions import PrimitiveError
@@ -185,7 +185,8 @@ class Stage:
         if self.answers(operation) != [*PROBES]:
             return "got a reply that belongs to another"
         pool = self.client(operation).connection_pool
-        lent = len(pool._in_use_connections) - (standing_lease(pool).connection is not None)
+        standing = sum(lease.connection is not None for lease in standing_leases(pool))
+        lent = len(pool._in_use_connections) - standing
         self.lent, before = lent, self.lent
         if lent > before:
             return LEAK
