@@ -35,8 +35,8 @@ FOR_COMMAND = ("_",) if _VERSION < (5, 3) else ()
 # Not their subclasses, such as Sentinel's. Before redis-py 8, pools were faster, and connections
 # did not tell whether they are connected.
 _KINDS = (redis.ConnectionPool, redis.asyncio.ConnectionPool) if _VERSION >= (8, 0) else ()
-# Of fewer connections than this, others may need every one; of more, so many can stay leased.
-_MANY, _MOST = 100, 8
+# Connections that stay leased, at most; none of a pool that may have fewer than so many in all.
+_MOST, _MANY = 8, 100
 _ATTRIBUTE = "_standing_leases_of_pottery"
 
 
@@ -72,7 +72,10 @@ def standing_leases(pool: Any) -> tuple[StandingLease, ...]:
     # would keep both of them alive.
     of_pool = cast("dict[str, tuple[StandingLease, ...]]", vars(pool))
     new = tuple(StandingLease() for _ in range(_MOST))
-    return of_pool.setdefault(_ATTRIBUTE, new)  # whichever thread comes first
+    leases = of_pool.setdefault(_ATTRIBUTE, new)
+    if leases is new:  # no other thread was quicker
+        pool.max_connections += _MOST  # so that everybody else can have as many as before
+    return leases
 
 
 def _may_stand(pool: Any) -> bool:

@@ -229,14 +229,15 @@ def test_health_of_a_connection_that_stays_leased_is_checked(colour, redis):
         colour.close(client)
 
 
-def test_others_can_have_all_other_connections_of_a_pool(colour):
+def test_connections_that_stay_leased_are_not_missing_to_others(colour):
     client = colour.client(max_connections=100)
     pool = client.connection_pool
     try:
         items = colour.list(client)
         colour.append(items, 1)
-        held = [colour.run(pool.get_connection(*FOR_COMMAND)) for _ in range(99)]
+        held = [colour.run(pool.get_connection(*FOR_COMMAND)) for _ in range(100)]
         colour.append(items, 2)
+        assert pool.max_connections == 100 + _MOST
         for connection in held:
             colour.run(pool.release(connection))
     finally:
