@@ -279,19 +279,21 @@ class Sync(Front):
                 connection = lease_blocking(pool, standing)
             except FAILURES as error:
                 raise self._failure(op, error, in_doubt=in_doubt)  # noqa: B904 - as below
+            is_clean = False
             try:
-                return self._converse(connection, op)
+                reply = self._converse(connection, op)
             except FAILURES as error:
-                if not isinstance(error, ResponseError):
-                    connection.disconnect()
+                is_clean = isinstance(error, ResponseError)
                 in_doubt |= not _is_answer(error)
                 if pause is None or not _may_be_sent_again(op, error):
                     # _failure sets the cause where there is one.
                     raise self._failure(op, error, in_doubt=in_doubt)  # noqa: B904
-            except BaseException:
-                connection.disconnect()
-                raise
+            else:
+                is_clean = True
+                return reply
             finally:  # not in a function: an interrupt may come as one is entered
+                if not is_clean:
+                    connection.disconnect()  # if even this is interrupted, nobody gets it any more
                 if connection is standing.connection:
                     standing.lock.release()
                 else:
@@ -338,19 +340,22 @@ class Sync(Front):
     def _exchange(self, route: Route, op: Op[Any]) -> Any:
         pool = route.pool()
         standing = standing_lease(pool)
-        connection = lease_blocking(pool, standing)
+        connection, is_clean = lease_blocking(pool, standing), False
         try:
             if route.asks:
                 connection.send_packed_command(pack(connection, ("ASKING",)), check_health=False)
                 connection.read_response()
             route.is_sent = True
-            return self._converse(connection, op)
+            reply = self._converse(connection, op)
         except ResponseError:
+            is_clean = True
             raise
-        except BaseException:
-            connection.disconnect()
-            raise
+        else:
+            is_clean = True
+            return reply
         finally:  # as above
+            if not is_clean:
+                connection.disconnect()
             if connection is standing.connection:
                 standing.lock.release()
             else:
@@ -482,19 +487,21 @@ class Async(Front):
                 connection = await lease_awaiting(pool, standing)
             except FAILURES as error:
                 raise self._failure(op, error, in_doubt=in_doubt)  # noqa: B904 - as below
+            is_clean = False
             try:
-                return await self._converse(connection, op)
+                reply = await self._converse(connection, op)
             except FAILURES as error:
-                if not isinstance(error, ResponseError):
-                    await hang_up(connection)
+                is_clean = isinstance(error, ResponseError)
                 in_doubt |= not _is_answer(error)
                 if pause is None or not _may_be_sent_again(op, error):
                     # _failure sets the cause where there is one.
                     raise self._failure(op, error, in_doubt=in_doubt)  # noqa: B904
-            except BaseException:
-                await hang_up(connection)
-                raise
+            else:
+                is_clean = True
+                return reply
             finally:
+                if not is_clean:
+                    await hang_up(connection)
                 if connection is standing.connection:
                     standing.lock.release()
                 else:
@@ -535,19 +542,22 @@ class Async(Front):
     async def _exchange(self, route: Route, op: Op[Any]) -> Any:
         pool = route.pool()
         standing = standing_lease(pool)
-        connection = await lease_awaiting(pool, standing)
+        connection, is_clean = await lease_awaiting(pool, standing), False
         try:
             if route.asks:
                 await write_to(connection, pack(connection, ("ASKING",)))
                 await connection.read_response()
             route.is_sent = True
-            return await self._converse(connection, op)
+            reply = await self._converse(connection, op)
         except ResponseError:
+            is_clean = True
             raise
-        except BaseException:
-            await hang_up(connection)
-            raise
+        else:
+            is_clean = True
+            return reply
         finally:
+            if not is_clean:
+                await hang_up(connection)
             if connection is standing.connection:
                 standing.lock.release()
             else:

@@ -118,6 +118,40 @@ def test_interrupt_closes_no_connection_of_another_thread_in_a_pool_that_blocks(
     pool.disconnect()
 
 
+@pytest.mark.parametrize("most", [10, 100])
+def test_connection_whose_closing_is_interrupted_is_lent_to_nobody(server, redis, most):
+    interrupts = []
+
+    class Twice(Connection):
+        def read_response(self, *args, **options):
+            self.maybe_stop("read_response")
+            return super().read_response(*args, **options)
+
+        def disconnect(self, *args, **options):
+            self.maybe_stop("disconnect")
+            super().disconnect(*args, **options)
+
+        def maybe_stop(self, step):
+            if interrupts[:1] == [(self, step)]:
+                interrupts.pop(0)
+                raise Stop
+
+    pool = ConnectionPool.from_url(server.url, connection_class=Twice, max_connections=most)
+    members = RedisSet("ab", redis=Redis(connection_pool=pool), key="s")
+    assert len(members) == 2
+    (dirty,) = [*pool._available_connections, *pool._in_use_connections]
+
+    interrupts[:] = [(dirty, "read_response"), (dirty, "disconnect")]
+    with pytest.raises(Stop):
+        len(members)
+
+    assert not interrupts
+    assert dirty not in pool._available_connections
+    assert ("a" in members, "c" in members, len(members)) == (True, False, 2)
+    assert dirty in pool._in_use_connections
+    pool.disconnect()
+
+
 class AIOStopping(asynchronous.Connection):
     """A connection that is cancelled once at one of its steps."""
 
