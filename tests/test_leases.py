@@ -6,13 +6,16 @@ import asyncio
 import gc
 import os
 import threading
+import time
 import weakref
+from contextlib import nullcontext
 
 import pytest
 import redis as redis_py
 from clients import forked
 from redis import asyncio as asynchronous
 from redis.credentials import UsernamePasswordCredentialProvider
+from redis.exceptions import ConnectionError as RedisConnectionError
 
 from pottery import AIORedisList, AIORedisSet, RedisList, RedisSet
 from pottery._leases import _KINDS, _MOST, FOR_COMMAND, standing_leases
@@ -92,6 +95,11 @@ def leased(client):
     return len(client.connection_pool._in_use_connections)
 
 
+def connections(client):
+    pool = client.connection_pool
+    return [*pool._available_connections, *pool._in_use_connections]
+
+
 def standing(client):
     """Return the connection of the first standing lease, the only one if calls do not overlap."""
     leases = standing_leases(client.connection_pool)
@@ -138,17 +146,68 @@ def test_no_connection_stays_leased_from_a_pool_that_needs_each(colour, make):
         colour.close(client)
 
 
-def test_connection_that_the_server_closed_is_replaced_before_anything_is_sent(
-    colour, client, redis
-):
-    items = colour.list(client)
-    for number in range(3):
-        colour.append(items, number)
-        redis.execute_command("CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes")
-        # So that the event loop learns of it.
-        colour.run(asyncio.sleep(0.01) if isinstance(colour, Awaiting) else None)
-    assert redis.llen("l") == 3
-    assert leased(client) == 1
+@pytest.mark.parametrize("most", [99, 100])
+def test_connection_that_the_server_closed_is_replaced_before_anything_is_sent(colour, redis, most):
+    client = colour.client(max_connections=most)
+    try:
+        items = colour.list(client)
+        for number in range(3):
+            colour.append(items, number)
+            redis.execute_command("CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes")
+            # So that the event loop learns of it.
+            colour.run(asyncio.sleep(0.01) if isinstance(colour, Awaiting) else None)
+        assert redis.llen("l") == 3
+        assert len(connections(client)) == 1
+    finally:
+        colour.close(client)
+
+
+def test_connection_with_a_reply_to_come_is_not_used(colour, redis):
+    client = colour.client(protocol=2)
+    try:
+        items = colour.list(client)
+        colour.append(items, 1)
+        dirty = standing(client)
+        colour.run(dirty.send_command("PING"))
+        # So that it has come.
+        colour.run(asyncio.sleep(0.01) if isinstance(colour, Awaiting) else time.sleep(0.01))
+        colour.append(items, 2)
+        assert redis.lrange("l", 0, -1) == [b"1", b"2"]
+        assert len(connections(client)) == 1
+    finally:
+        colour.close(client)
+
+
+class Stop(BaseException):
+    """Interrupts, as KeyboardInterrupt does, but no test runner."""
+
+
+@pytest.mark.parametrize("failure", [RedisConnectionError, Stop])
+def test_connection_that_fails_its_check_is_replaced(colour, redis, failure):
+    failures = []
+
+    def fail():
+        if failures:
+            raise failures.pop()
+
+    class Checked(colour.pools.Connection):
+        def check_health(self):
+            fail()
+            return super().check_health()
+
+    client = colour.client(connection_class=Checked)
+    try:
+        items = colour.list(client)
+        colour.append(items, 1)
+        failures.append(failure)
+        with pytest.raises(Stop) if failure is Stop else nullcontext():
+            colour.append(items, 2)
+        colour.append(items, 3)
+        assert redis.llen("l") == (2 if failure is Stop else 3)
+        assert not failures
+        assert len(connections(client)) == 1
+    finally:
+        colour.close(client)
 
 
 def test_what_the_server_says_on_its_own_is_heard(colour, redis):
@@ -295,6 +354,30 @@ def test_next_event_loop_has_a_connection_of_its_own(server, redis):
 
     assert len({asyncio.run(main(number)) for number in range(3)}) == 3
     assert redis.scard("s") == 3
+
+
+def test_connection_of_an_event_loop_that_runs_elsewhere_is_left_to_it(server, redis):
+    elsewhere = asyncio.new_event_loop()
+    thread = threading.Thread(target=elsewhere.run_forever)
+    thread.start()
+
+    async def main():
+        async with asynchronous.Redis.from_url(server.url) as client:
+            items = AIORedisList(redis=client, key="l")
+            await items.append(1)
+            (lease, *_) = standing_leases(client.connection_pool)
+            connection, lease.place = lease.connection, elsewhere
+            await items.append(2)
+            assert lease.connection is connection
+            assert not lease.lock.locked()
+
+    try:
+        asyncio.run(main())
+    finally:
+        elsewhere.call_soon_threadsafe(elsewhere.stop)
+        thread.join()
+        elsewhere.close()
+    assert redis.llen("l") == 2
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")

@@ -17,6 +17,7 @@ import pytest
 import redis.asyncio as asynchronous
 from certificates import certified, server_with_tls
 from clients import close, forked, opened, seconds, wait_until
+from redis import Connection, ConnectionPool, Redis
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import ResponseError
 from redis.exceptions import TimeoutError as RedisTimeoutError
@@ -99,6 +100,46 @@ def test_server_that_hangs_delays_nobody_once_it_is_decided(colour, stalled):
 def test_server_that_hangs_is_waited_for_no_longer_than_said(colour, stalled):
     poll = Poll(colour.masters, ("PING",), 0.2)
     assert 0.15 < seconds(lambda: colour.perform(poll)) < 1
+
+
+def test_lines_that_servers_closed_a_while_ago_are_not_used_again(colour, five_servers):
+    colour.perform(Poll(colour.masters, ("PING",), 5))
+    for server in five_servers[:2]:
+        with server.client() as client:
+            client.execute_command("CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes")
+    colour.rest(2 * STILL_GOOD)
+    assert colour.perform(Poll(colour.masters, ("PING",), 5)) == [b"PONG"] * 5
+
+
+def test_line_on_which_nothing_can_be_sent_is_not_used_again(five_servers):
+    broken = []
+
+    class Breaking(Connection):
+        def send_packed_command(self, command, check_health=True):
+            if self.port in broken:
+                broken.remove(self.port)
+                raise RedisConnectionError("broken pipe")
+            super().send_packed_command(command, check_health)
+
+    pools = [
+        ConnectionPool.from_url(server.url, connection_class=Breaking) for server in five_servers
+    ]
+    masters = [Redis(connection_pool=pool) for pool in pools]
+    poll_blocking(Poll(masters, ("PING",), 5))
+    broken.append(five_servers[1].port)
+    votes = poll_blocking(Poll(masters, ("PING",), 5))
+    assert isinstance(votes.pop(1), RedisConnectionError)
+    assert votes == [b"PONG"] * 4
+    assert poll_blocking(Poll(masters, ("PING",), 5)) == [b"PONG"] * 5
+
+
+def test_replies_that_several_servers_owe_are_waited_for(colour):
+    colour.perform(Poll(colour.masters, ("PING",), 5))
+    wait = Poll(colour.masters, ("BLPOP", "bell", "5"), 0.05, keep=True)
+    assert {type(vote) for vote in colour.perform(wait)} == {Unanswered}
+    pushes = Poll(colour.masters, ("RPUSH", "bell", "!"), 5)
+    assert colour.perform(pushes) == [1] * 5
+    assert colour.perform(Poll((), (), 5, behind=wait)) == [[b"bell", b"!"]] * 5
 
 
 def test_dead_server_votes_with_its_error_and_is_back_when_it_is_back(colour, five_servers):
