@@ -172,7 +172,7 @@ def test_connection_with_a_reply_to_come_is_not_used(colour, redis):
         # So that it has come.
         colour.run(asyncio.sleep(0.01) if isinstance(colour, Awaiting) else time.sleep(0.01))
         colour.append(items, 2)
-        assert redis.lrange("l", 0, -1) == [b"1", b"2"]
+        assert [*map(int, redis.lrange("l", 0, -1))] == [1, 2]
         assert len(connections(client)) == 1
     finally:
         colour.close(client)
