@@ -1,4 +1,4 @@
-"""Leases: connections taken from the pools of clients, by the pools' public methods.
+"""Leases: connections taken from the pools of clients, by the methods that redis-py itself uses.
 
 To lend a connection and to take it back costs redis-py more time than all else that a client does
 for a command. So a few connections of each pool stay leased from command to command, as many as

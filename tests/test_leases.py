@@ -34,6 +34,9 @@ class Blocking:
     def run(self, result):
         return result
 
+    def rest(self, seconds):
+        time.sleep(seconds)
+
     def client(self, kind="ConnectionPool", **options):
         pool = getattr(self.pools, kind).from_url(self.server.url, **options)
         return self.pools.Redis(connection_pool=pool)
@@ -62,6 +65,10 @@ class Awaiting(Blocking):
 
     def run(self, awaitable):
         return self.loop.run_until_complete(awaitable)
+
+    def rest(self, seconds):
+        """Let what goes on in the loop go on."""
+        self.run(asyncio.sleep(seconds))
 
     def list(self, client):
         return AIORedisList(redis=client, key="l")
@@ -154,8 +161,7 @@ def test_connection_that_the_server_closed_is_replaced_before_anything_is_sent(c
         for number in range(3):
             colour.append(items, number)
             redis.execute_command("CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes")
-            # So that the event loop learns of it.
-            colour.run(asyncio.sleep(0.01) if isinstance(colour, Awaiting) else None)
+            colour.rest(0.01)  # so that the event loop learns of it
         assert redis.llen("l") == 3
         assert len(connections(client)) == 1
     finally:
@@ -169,8 +175,7 @@ def test_connection_with_a_reply_to_come_is_not_used(colour, redis):
         colour.append(items, 1)
         dirty = standing(client)
         colour.run(dirty.send_command("PING"))
-        # So that it has come.
-        colour.run(asyncio.sleep(0.01) if isinstance(colour, Awaiting) else time.sleep(0.01))
+        colour.rest(0.01)  # so that it has come
         colour.append(items, 2)
         assert [*map(int, redis.lrange("l", 0, -1))] == [1, 2]
         assert len(connections(client)) == 1
@@ -221,7 +226,7 @@ def test_what_the_server_says_on_its_own_is_heard(colour, redis):
         colour.run(connection.send_command("CLIENT", "TRACKING", "ON", "BCAST"))
         colour.run(connection.read_response())
         redis.set("other", 1)
-        colour.run(asyncio.sleep(0.01) if isinstance(colour, Awaiting) else None)
+        colour.rest(0.01)
         colour.append(items, 2)
         assert heard
         assert standing(client) is connection
@@ -279,9 +284,7 @@ def test_health_of_a_connection_that_stays_leased_is_checked(colour, redis):
         items = colour.list(client)
         colour.append(items, 1)
         redis.config_resetstat()
-        colour.run(
-            asyncio.sleep(0.05) if isinstance(colour, Awaiting) else threading.Event().wait(0.05)
-        )
+        colour.rest(0.05)
         colour.append(items, 2)
         assert redis.info("commandstats")["cmdstat_ping"]["calls"] == 1
     finally:
